@@ -1,0 +1,55 @@
+# make search   make .venv, install, run the whole search, end with best.yaml
+# make test     make .venv, install, run every test that needs no GPU and no Docker engine
+# make lint     ruff (lint and format) and mypy --strict
+# make check    lint and test, what .ci/run runs
+#
+# uv is used where it is on the PATH; python -m venv and pip otherwise.
+
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+UV     := $(shell command -v uv 2>/dev/null)
+# Options of `nkat-search run`, for example: make search ARGS="--data-dir ~/images"
+ARGS   ?=
+# Options of pytest, for example: make test TESTS="tests/unit -k gate"
+TESTS  ?=
+
+ifdef UV
+MAKE_VENV = $(UV) venv --quiet --allow-existing --python $(PYTHON) $(VENV)
+INSTALL   = $(UV) pip install --quiet --python $(BIN)/python --constraint constraints.txt
+else
+MAKE_VENV = $(PYTHON) -m venv $(VENV)
+INSTALL   = $(BIN)/python -m pip install --quiet --constraint constraints.txt
+endif
+
+.PHONY: search test lint format check clean
+
+search: $(VENV)/.installed
+	$(BIN)/nkat-search run $(ARGS)
+
+test: $(VENV)/.installed-dev
+	$(BIN)/python -m pytest -m "not gpu and not compose and not browser" $(TESTS)
+
+lint: $(VENV)/.installed-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(VENV)/.installed-dev
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+check: lint test
+
+$(VENV)/.installed: pyproject.toml constraints.txt
+	@echo "installing into $(VENV) (torch with CUDA: about 5 GB, minutes on a slow line)"
+	$(MAKE_VENV)
+	$(INSTALL) --editable .
+	@touch $@
+
+$(VENV)/.installed-dev: $(VENV)/.installed
+	$(INSTALL) --editable ".[dev]"
+	@touch $@
+
+clean:
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache
