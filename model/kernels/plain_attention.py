@@ -2,15 +2,16 @@
 
 Both filters keep a prefix of one order (falling score, then rising index), so all
 they decide is how long that prefix is.  The length needs sorted values only, no
-index; the keys are then found by comparing with the prefix's last value.  On rows
-of 16 to 257 scores `torch.topk` for small k, and a sort of the values otherwise,
-beat a 32-step threshold search on a CPU (benchmarks/attention_kernel.py).
+index; the keys are then found by comparing with the prefix's last value.  On a CPU
+a vectorised sort of rows of 16 to 257 values beats both torch.topk and a 32-step
+threshold search (0.4 ms against 3.7 and 15.6 ms for 16,384 rows of 16, one core).
 """
 
 from __future__ import annotations
 
 import math
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -74,21 +75,37 @@ def keep_mask(
     filters_mass = isinstance(mass, Tensor) or mass < 1
     if rank is None and not filters_mass:
         return None
-    if rank is not None and not isinstance(rank, Tensor):
-        values = torch.topk(scores, int(rank), dim=-1).values
+    falling = _sorted_falling(scores)
+    values = falling
+    if isinstance(rank, Tensor):
+        outside = torch.arange(keys, device=scores.device) >= rank
+        values = falling.masked_fill(outside, -math.inf)
+    elif rank is not None:
+        values = falling[..., : int(rank)]
+    if filters_mass:
+        length = _prefix_length(values, mass, rank)
     else:
-        values = torch.sort(scores, dim=-1, descending=True).values
-        if rank is not None:
-            outside = torch.arange(keys, device=scores.device) >= rank
-            values = values.masked_fill(outside, -math.inf)
-    length = _prefix_length(values, mass, rank) if filters_mass else values.shape[-1]
-    return _first_by_order(scores, values, length)
+        length = torch.full((1,) * scores.dim(), values.shape[-1], device=scores.device)
+        length = length.expand(*scores.shape[:-1], 1)
+    return _first_by_order(scores, falling, length)
 
 
 def _host_value(value: float | Tensor) -> float | Tensor:
     if isinstance(value, Tensor) and value.device.type == "cpu":
         return value.item()
     return value
+
+
+def _sorted_falling(scores: Tensor) -> Tensor:
+    """[..., N] from the largest score down.
+
+    numpy sorts short rows with vector instructions: 9 to 15 times as fast as torch's
+    sort on a CPU, and 4 to 6 times as fast as its topk for k = 6.
+    """
+    if scores.device.type == "cpu":
+        rising = torch.from_numpy(np.sort(scores.detach().numpy(), axis=-1))
+        return rising.flip(-1)
+    return torch.sort(scores, dim=-1, descending=True).values
 
 
 def _prefix_length(values: Tensor, mass: float | Tensor, rank: float | Tensor | None) -> Tensor:
@@ -103,15 +120,14 @@ def _prefix_length(values: Tensor, mass: float | Tensor, rank: float | Tensor | 
     return inside.sum(dim=-1, keepdim=True).clamp_(min=1)
 
 
-def _first_by_order(scores: Tensor, values: Tensor, length: Tensor | int) -> Tensor:
+def _first_by_order(scores: Tensor, falling: Tensor, length: Tensor) -> Tensor:
     """bool: the first `length` keys by falling score, equal scores by rising index."""
-    if isinstance(length, int):
-        last = values[..., length - 1 : length]
-    else:
-        last = values.gather(-1, length - 1)
+    last = falling.gather(-1, length - 1)
     at_least = scores >= last
-    if scores.device.type == "cpu" and bool((at_least.sum(dim=-1, keepdim=True) == length).all()):
-        return at_least  # no row has more keys at its last value than it may keep
+    if scores.device.type == "cpu":
+        following = falling.gather(-1, length.clamp(max=falling.shape[-1] - 1))
+        if not bool(((following == last) & (length < falling.shape[-1])).any()):
+            return at_least  # no row has more keys at its last value than it may keep
     above = scores > last
     equal = at_least & ~above
     room = length - above.sum(dim=-1, keepdim=True)
