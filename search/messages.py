@@ -1,0 +1,134 @@
+"""What a worker and its training child say to each other, as plain picklable values.
+
+The parent owns the database and never trains; the child trains and never sees
+the database.  Everything that crosses the pipe between them is here.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+Stage = Literal[1, 2]
+FinalState = Literal["complete", "pruned"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """Parent to child: train this trial.
+
+    Args:
+        trial_number: Optuna's number, the key of the checkpoint.
+        attempt: 1 for the first try, k + 1 after k losses.
+        params: every searched parameter's value, by name.
+        best_global: best Global TPE score of the search so far, for the bound check.
+    """
+
+    trial_number: int
+    attempt: int
+    params: dict[str, Any]
+    best_global: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """Parent to child: save at the end of this epoch, say `Stopped`, take no more jobs."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ready:
+    """Child to parent: imports are done, the device answers, jobs can come."""
+
+    device: str
+    versions: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EpochDone:
+    """Child to parent: one epoch of one data set ended.
+
+    Args:
+        stage: 1 on the gate's data set, 2 on the others.
+        step: Optuna's intermediate-value step; None when this epoch is not reported.
+        value: what is reported at `step`: the local TPE score in stage 1, the largest
+            Global TPE score still possible in stage 2.
+        accuracy: on the validation split, 0..1.
+        tpe_score: local TPE score of that accuracy.
+        seconds: this epoch's wall time.
+    """
+
+    stage: Stage
+    dataset: str
+    epoch: int
+    epochs: int
+    accuracy: float
+    tpe_score: float
+    seconds: float
+    images_per_s: float
+    step: int | None
+    value: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Saved:
+    """Child to parent: a checkpoint is safe on disk."""
+
+    stage: Stage
+    dataset: str
+    epoch: int
+    size_bytes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NotSaved:
+    """Child to parent: the checkpoint disk refused; training goes on without."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finished:
+    """Child to parent: the trial is over and counts.
+
+    Args:
+        state: `complete` (all sets trained) or `pruned` (gate, bound, memory, NaN).
+        value: Global TPE score; None when pruned.
+        report: (step, value) of the graded result that the sampler learns from.
+        user_attrs: scores and facts, flat, JSON values.
+        constraints: Optuna constraints by key; positive means violated.
+    """
+
+    state: FinalState
+    value: float | None
+    report: tuple[int, float] | None
+    user_attrs: dict[str, Any]
+    constraints: dict[str, float]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stopped:
+    """Child to parent: stopped as asked; `saved` says whether this epoch is on disk."""
+
+    saved: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failed:
+    """Child to parent: this attempt failed in a way that may not repeat.
+
+    Args:
+        reason: one sentence.
+        signature: equal for equal causes (the exception's type and place), so that the
+            same failure on the same parameters is recognised.
+        traceback: for the log.
+        bad_input: no attempt can succeed before the user mends something.
+    """
+
+    reason: str
+    signature: str
+    traceback: str
+    bad_input: bool = False
+
+
+Event = Ready | EpochDone | Saved | NotSaved | Finished | Stopped | Failed
+Order = Job | Stop
