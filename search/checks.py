@@ -132,7 +132,7 @@ def _check_warmup(search_file: SearchFile) -> None:
 def _lambdas(search_file: SearchFile) -> list[tuple[float, dict[str, Any]]] | None:
     """lambda of every value of the space it depends on; None for `parameters`, which
     needs the network (`describe` and `create` count it)."""
-    reading = search_file.lambda_reading
+    reading = search_file.lambda_
     if reading == "parameters":
         return None
     names = ("conv_stem", "embed_dim") if reading == "theory" else ("depth",)
@@ -148,7 +148,7 @@ def _lambdas(search_file: SearchFile) -> list[tuple[float, dict[str, Any]]] | No
         if reading == "theory":
             lam = lambda_theory(**chosen)
         else:
-            lam = lambda_counted(nkat_scalars=ModelConfig(**chosen).nkat_scalars)
+            lam = lambda_counted(nkat_scalars=ModelConfig.from_dict(chosen).nkat_scalars)
         result.append((lam, chosen))
     return sorted(result, key=lambda item: item[0])
 
@@ -163,7 +163,7 @@ def _check_threshold(search_file: SearchFile) -> tuple[str, ...]:
         raise Problem(
             _key_of(search_file, at_lowest, "embed_dim"),
             f"{_text(at_lowest)} gives lambda = {lowest:.4g} by the reading "
-            f"{search_file.lambda_reading!r}, but a TPE score needs lambda > 0; use embed_dim "
+            f"{search_file.lambda_!r}, but a TPE score needs lambda > 0; use embed_dim "
             "142 or more, or `lambda: counted`",
         )
     if largest_score(lowest) < threshold:

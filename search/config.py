@@ -29,7 +29,6 @@ from search.sections import (
     FROM_DATA,
     KNOWN_KEYS,
     MODEL_HINTS,
-    TRAIN_HINTS,
     DatasetSection,
     FileSections,
     GateSection,
@@ -66,7 +65,7 @@ class SearchFile:
         cut_down: not the full search; said wherever a result is shown.
         n_trials: the budget (COMPLETE + PRUNED trials).
         seed: of the sampler, the splits and the trainings.
-        lambda_reading: which lambda divides the accuracies (`lambda:` in the file).
+        lambda_: which reading of lambda divides the accuracies (`lambda:` in the file).
         gate: stage 1's data set and threshold.
         datasets: all data sets; the gate's is the first.
         validation: share (0..1) or count of the training images held out.
@@ -83,7 +82,7 @@ class SearchFile:
     cut_down: bool
     n_trials: int
     seed: int
-    lambda_reading: LambdaReading
+    lambda_: LambdaReading
     gate: GateSection
     datasets: tuple[DatasetSection, ...]
     validation: float | int
@@ -113,11 +112,14 @@ class SearchFile:
         """Share or count of validation images of one data set."""
         return entry.validation if entry.validation is not None else self.validation
 
-    def resolve(self, params: Mapping[str, Value]) -> tuple[ModelConfig, TrainConfig]:
+    def resolve(
+        self, params: Mapping[str, Value], dataset: str | None = None
+    ) -> tuple[ModelConfig, TrainConfig]:
         """The configuration of a trial, for 32x32 RGB images and 10 classes.
 
         Args:
             params: a value for every key of the space, and no other.
+            dataset: gives the recipe this set's own `epochs`, if the file has some.
 
         Raises:
             BadInput: a key too many or too few, or values that do not fit together.
@@ -131,19 +133,21 @@ class SearchFile:
         train: dict[str, Any] = {**self.train}
         for name, value in params.items():
             (model if name in MODEL_HINTS else train)[name] = value
+        if dataset is not None and (epochs := self.dataset(dataset).epochs) is not None:
+            train["epochs"] = epochs
         return ModelConfig.from_dict(model), TrainConfig.from_dict(train)
 
     def resolve_for(
-        self, params: Mapping[str, Value], entry: DatasetSection, images: ImageFacts
+        self, params: Mapping[str, Value], dataset: str, images: ImageFacts
     ) -> tuple[ModelConfig, TrainConfig]:
         """The same configuration on one data set: its image shape and classes, its
         own `epochs` if the file gives some, no flips where the set forbids them."""
-        model, train = self.resolve(params)
+        model, train = self.resolve(params, dataset)
         return (
             model.for_images(
                 image_size=images.image_size, channels=images.channels, classes=images.classes
             ),
-            train_on(train, entry, images),
+            replace(train, flip=train.flip and images.flip),
         )
 
     def baseline(self) -> dict[str, Value]:
@@ -170,7 +174,7 @@ class SearchFile:
         return {
             "cut_down": self.cut_down,
             "seed": self.seed,
-            "lambda": self.lambda_reading,
+            "lambda": self.lambda_,
             "gate": self.gate.model_dump(),
             "datasets": [
                 entry.model_dump(include={"name", "epochs", "limit", "synthetic"})
@@ -196,7 +200,7 @@ class SearchFile:
             "cut_down": self.cut_down,
             "n_trials": self.n_trials,
             "seed": self.seed,
-            "lambda": self.lambda_reading,
+            "lambda": self.lambda_,
             "gate": self.gate.model_dump(),
             "datasets": [_entry_to_dict(entry) for entry in self.datasets],
             "validation": self.validation,
@@ -215,12 +219,6 @@ class SearchFile:
         """The same search on other data sets, the gate's being the first."""
         gate = self.gate.model_copy(update={"dataset": entries[0].name})
         return replace(self, datasets=entries, gate=gate)
-
-
-def train_on(train: TrainConfig, entry: DatasetSection, images: ImageFacts) -> TrainConfig:
-    """A recipe as one data set uses it: its own `epochs`, no flips where it forbids them."""
-    epochs = entry.epochs if entry.epochs is not None else train.epochs
-    return replace(train, epochs=epochs, flip=train.flip and images.flip)
 
 
 def load_search_file(path: Path) -> SearchFile:
@@ -261,7 +259,7 @@ def _build(source: YamlSource) -> SearchFile:
         cut_down=sections.cut_down,
         n_trials=sections.n_trials,
         seed=sections.seed,
-        lambda_reading=sections.lambda_reading,
+        lambda_=sections.lambda_,
         gate=sections.gate,
         datasets=sections.datasets,
         validation=sections.validation,

@@ -87,7 +87,9 @@ class ServiceSection(Section):
     Args:
         lease_s: seconds without a worker's beat until its trial is given to another.
         max_attempts: times a trial is tried before it is given up.
-        checkpoint_every_epochs: epochs between checkpoints.
+        checkpoint_every_s: least seconds between two checkpoints, which are written at the
+            end of an epoch (on a GPU an epoch can take less time than its checkpoint);
+            the end of a data set is always saved.
         stall_s: seconds without progress until a training is ended as stalled.
         max_worker_failures: failures in a row after which a worker stops itself.
         max_failure_rate: share of failed attempts above which the search pauses.
@@ -96,7 +98,7 @@ class ServiceSection(Section):
 
     lease_s: float = Field(default=60, ge=1)
     max_attempts: int = Field(default=3, ge=1)
-    checkpoint_every_epochs: int = Field(default=1, ge=1)
+    checkpoint_every_s: float = Field(default=30, ge=0)
     stall_s: float = Field(default=600, ge=1)
     max_worker_failures: int = Field(default=3, ge=1)
     max_failure_rate: float = Field(default=0.5, gt=0, le=1)
@@ -122,7 +124,7 @@ class FileSections(Section):
     cut_down: bool = False
     n_trials: int = Field(ge=1)
     seed: int = Field(default=0, ge=0)
-    lambda_reading: LambdaReading = Field(default="theory", alias="lambda")
+    lambda_: LambdaReading = Field(default="theory", alias="lambda")
     gate: GateSection
     datasets: Annotated[tuple[DatasetSection, ...], Field(strict=False, min_length=1)]
     validation: HeldOut = 0.1
@@ -214,10 +216,8 @@ def _real_path(loc: tuple[int | str, ...], data: Any) -> KeyPath:
     path: list[str | int] = []
     here = data
     for part in loc:
-        if isinstance(here, dict) and part in here:
-            here = here[part]
-            path.append(part)
-        elif isinstance(here, list) and isinstance(part, int) and part < len(here):
+        in_dict = isinstance(here, dict) and part in here
+        if in_dict or (isinstance(here, list) and isinstance(part, int) and part < len(here)):
             here = here[part]
             path.append(part)
     return tuple(path)
