@@ -7,9 +7,14 @@ file may fix or search any of them.
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, fields, replace
-from typing import Any, Literal, Self, get_args
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar, get_args
 
 from nkat_errors import BadInput
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+    _Config = TypeVar("_Config", bound=DataclassInstance)
 
 ConvStem = Literal["off", "tiny", "small"]
 ColorNorm = Literal["off", "layernorm", "residual", "concat"]
@@ -245,7 +250,7 @@ class TrainConfig:
         return _from_dict(cls, values)
 
 
-def _from_dict(cls: Any, values: dict[str, Any]) -> Any:
+def _from_dict(cls: type[_Config], values: dict[str, Any]) -> _Config:
     known = {field.name for field in fields(cls)}
     unknown = sorted(set(values) - known)
     if unknown:
