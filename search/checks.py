@@ -132,7 +132,7 @@ def _check_warmup(search_file: SearchFile) -> None:
 def _lambdas(search_file: SearchFile) -> list[tuple[float, dict[str, Any]]] | None:
     """lambda of every value of the space it depends on; None for `parameters`, which
     needs the network (`describe` and `create` count it)."""
-    reading = search_file.lambda_
+    reading = search_file.lambda_reading
     if reading == "parameters":
         return None
     names = ("conv_stem", "embed_dim") if reading == "theory" else ("depth",)
@@ -144,7 +144,7 @@ def _lambdas(search_file: SearchFile) -> list[tuple[float, dict[str, Any]]] | No
             lists.append([search_file.model.get(name, getattr(ModelConfig(), name))])
     result = []
     for values in itertools.product(*lists):
-        chosen = dict(zip(names, values, strict=True))
+        chosen: dict[str, Any] = dict(zip(names, values, strict=True))
         if reading == "theory":
             lam = lambda_theory(**chosen)
         else:
@@ -163,7 +163,7 @@ def _check_threshold(search_file: SearchFile) -> tuple[str, ...]:
         raise Problem(
             _key_of(search_file, at_lowest, "embed_dim"),
             f"{_text(at_lowest)} gives lambda = {lowest:.4g} by the reading "
-            f"{search_file.lambda_!r}, but a TPE score needs lambda > 0; use embed_dim "
+            f"{search_file.lambda_reading!r}, but a TPE score needs lambda > 0; use embed_dim "
             "142 or more, or `lambda: counted`",
         )
     if largest_score(lowest) < threshold:
@@ -177,11 +177,12 @@ def _check_threshold(search_file: SearchFile) -> tuple[str, ...]:
     highest, at_highest = found[-1]
     if largest_score(highest) < threshold:
         beyond = sum(largest_score(lam) < threshold for lam, _ in found)
-        return (
+        warning = (
             f"gate.threshold = {threshold} cannot be reached at {beyond} of the {len(found)} "
             f"lambdas of the space, the largest being {highest:.4g} ({_text(at_highest)}), where "
-            f"accuracy 1 gives {largest_score(highest):.4f}: trials there always fail the gate",
+            f"accuracy 1 gives {largest_score(highest):.4f}: trials there always fail the gate"
         )
+        return (warning,)
     return ()
 
 

@@ -65,7 +65,7 @@ class SearchFile:
         cut_down: not the full search; said wherever a result is shown.
         n_trials: the budget (COMPLETE + PRUNED trials).
         seed: of the sampler, the splits and the trainings.
-        lambda_: which reading of lambda divides the accuracies (`lambda:` in the file).
+        lambda_reading: which reading of lambda divides the accuracies (`lambda:` in the file).
         gate: stage 1's data set and threshold.
         datasets: all data sets; the gate's is the first.
         validation: share (0..1) or count of the training images held out.
@@ -82,7 +82,7 @@ class SearchFile:
     cut_down: bool
     n_trials: int
     seed: int
-    lambda_: LambdaReading
+    lambda_reading: LambdaReading
     gate: GateSection
     datasets: tuple[DatasetSection, ...]
     validation: float | int
@@ -174,7 +174,7 @@ class SearchFile:
         return {
             "cut_down": self.cut_down,
             "seed": self.seed,
-            "lambda": self.lambda_,
+            "lambda": self.lambda_reading,
             "gate": self.gate.model_dump(),
             "datasets": [
                 entry.model_dump(include={"name", "epochs", "limit", "synthetic"})
@@ -200,7 +200,7 @@ class SearchFile:
             "cut_down": self.cut_down,
             "n_trials": self.n_trials,
             "seed": self.seed,
-            "lambda": self.lambda_,
+            "lambda": self.lambda_reading,
             "gate": self.gate.model_dump(),
             "datasets": [_entry_to_dict(entry) for entry in self.datasets],
             "validation": self.validation,
@@ -259,7 +259,7 @@ def _build(source: YamlSource) -> SearchFile:
         cut_down=sections.cut_down,
         n_trials=sections.n_trials,
         seed=sections.seed,
-        lambda_=sections.lambda_,
+        lambda_reading=sections.lambda_reading,
         gate=sections.gate,
         datasets=sections.datasets,
         validation=sections.validation,

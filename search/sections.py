@@ -64,7 +64,7 @@ class DatasetSection(Section):
     Args:
         name: cifar10, mnist, fashion_mnist, emnist_letters, or NAME of a NAME.npz.
         epochs: overrides `train.epochs` on this set.
-        limit: training images used at most (validation included).
+        limit: training images kept at most (the validation part is not counted).
         validation: overrides the file's `validation` on this set.
         alternatives: sets that may stand in when this one can be had neither from
             the data folder nor by download; settled once, when a study is made.
@@ -124,7 +124,7 @@ class FileSections(Section):
     cut_down: bool = False
     n_trials: int = Field(ge=1)
     seed: int = Field(default=0, ge=0)
-    lambda_: LambdaReading = Field(default="theory", alias="lambda")
+    lambda_reading: LambdaReading = Field(default="theory", alias="lambda")
     gate: GateSection
     datasets: Annotated[tuple[DatasetSection, ...], Field(strict=False, min_length=1)]
     validation: HeldOut = 0.1
