@@ -1,0 +1,36 @@
+"""The errors a caller of `storage` must tell apart (all are `NkatError`)."""
+
+from __future__ import annotations
+
+from nkat_errors import BadInput, NkatError
+
+
+class LeaseLost(NkatError):
+    """The trial was taken from this worker: nothing was written; go on to the next one."""
+
+
+class ToldElsewhere(LeaseLost):
+    """Somebody finished the trial from outside (dashboard, notebook) while it was leased.
+
+    The ticket was settled by the trial's final state; this worker's result was not written.
+    """
+
+
+class DatabaseGone(NkatError):
+    """The database could not be reached for longer than the allowed outage."""
+
+
+class UnknownWorker(NkatError):
+    """The worker has no row in this database (never registered, or the tables were remade)."""
+
+
+class StudyGone(NkatError):
+    """The study was deleted or renamed while it was being worked on."""
+
+
+class SearchDiffers(BadInput):
+    """The study exists with another search file; the message shows the difference."""
+
+
+class SchemaMissing(NkatError):
+    """The tables are not there (yet): something must call `ensure_schema` first."""
