@@ -37,7 +37,6 @@ class ChildSettings:
         search_text: the search file, as stored with the study.
         device: torch's name, such as `cuda:0` or `cpu`.
         data_dir: folder of prepared data sets, or None.
-        synthetic: render the data sets instead of reading them.
         checkpoint_dir: folder of the checkpoints, or None for none.
         checkpoint_prefix: first part of every checkpoint key (the study's name).
         threads: CPU threads of torch; None leaves torch's choice.
@@ -47,7 +46,6 @@ class ChildSettings:
     search_text: str
     device: str
     data_dir: Path | None
-    synthetic: bool
     checkpoint_dir: Path | None
     checkpoint_prefix: str
     threads: int | None = None
@@ -78,12 +76,7 @@ def make_trainer(search: SearchFile, settings: ChildSettings) -> tuple[SetTraine
 
     if settings.threads is not None:
         torch.set_num_threads(settings.threads)
-    trainer = TorchSetTrainer(
-        search=search,
-        device=settings.device,
-        data_dir=settings.data_dir,
-        synthetic=settings.synthetic,
-    )
+    trainer = TorchSetTrainer(search=search, device=settings.device, data_dir=settings.data_dir)
     return trainer, Ready(device=trainer.device_name, versions={"torch": torch.__version__})
 
 

@@ -18,7 +18,7 @@ from typing import Any, Protocol
 
 from model.config import ModelConfig, TrainConfig
 from nkat_errors import NkatError
-from search.config import SearchFile
+from search.config import ImageFacts, SearchFile
 from search.messages import EpochDone, Event, Finished, Job, NotSaved, Saved, Stage, Stopped
 from search.outcome import Judge, SetResult
 from storage.checkpoints import CheckpointStore
@@ -66,8 +66,8 @@ class SetTrainer(Protocol):
     def facts(self, params_model: ModelConfig) -> dict[str, Any]:
         """User attributes known before training (device, parameters, data notes)."""
 
-    def images(self, dataset: str) -> dict[str, int]:
-        """image_size, channels, classes of a data set."""
+    def images(self, dataset: str) -> ImageFacts:
+        """Shape, classes and flips of a data set."""
 
     def start(
         self,
@@ -166,12 +166,14 @@ class TwoStageObjective:
         """Trains one set to its end; True when it was stopped before that."""
         stage: Stage = 1 if index == 0 else 2
         dataset = self.search.datasets[index].name
-        model, train = self.search.resolve(job.params, dataset)
+        model, train = self.search.resolve_for(
+            job.params, self.search.datasets[index], self.trainer.images(dataset)
+        )
         if progress.dataset != dataset:
             progress.dataset, progress.epoch, progress.seconds, state = dataset, 0, 0.0, None
         fit = self.trainer.start(
             dataset=dataset,
-            model=model.for_images(**self.trainer.images(dataset)),
+            model=model,
             train=train,
             seed=self.search.seed,
             resume=state,

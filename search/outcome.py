@@ -67,11 +67,11 @@ class Judge:
     ) -> None:
         self._search = search
         self._names = [entry.name for entry in search.datasets]
-        model, _ = search.resolve(dict(params), self._names[0])
+        model, _ = search.resolve(params)
         self._facts = trainer_facts(model)
         self.readings: Lambdas = lambdas(model, parameters=int(self._facts["parameters"]))
-        self._lambda = self.readings.of(search.lambda_)
-        self._gate = Gate(threshold=search.gate.threshold)
+        self._lambda = self.readings.of(search.lambda_reading)
+        self._gate: Gate = search.new_gate()
 
     def local(self, accuracy: float) -> float:
         return local_tpe_score(accuracy, self._lambda)

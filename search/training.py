@@ -17,10 +17,9 @@ import torch
 
 from model.config import ModelConfig, TrainConfig
 from model.cost import count_parameters
-from model.data import Dataset, DeviceSet, load_dataset, split
+from model.data import Dataset, DatasetInfo, DeviceSet, device_sets, load_dataset, split
 from model.errors import Diverged, OutOfMemory
 from model.trainer import Trainer
-from nkat_errors import BadInput
 from search.config import SearchFile
 from search.objective import CannotTrain, EpochReport
 
@@ -32,6 +31,11 @@ class _Resident:
     dataset: Dataset
     train: DeviceSet
     validation: DeviceSet
+
+    @property
+    def note(self) -> str:
+        info = self.dataset.info
+        return f"{info.name}: {info.source}, {info.train_size} images, sha256 {info.checksum}"
 
 
 class TorchFit:
@@ -68,16 +72,12 @@ class TorchSetTrainer:
         search: the search file.
         device: torch's name, such as `cuda:0` or `cpu`.
         data_dir: folder of prepared `.npz` files; None lets them be downloaded.
-        synthetic: render the data sets instead (tests, machines without network).
     """
 
-    def __init__(
-        self, *, search: SearchFile, device: str, data_dir: Path | None, synthetic: bool
-    ) -> None:
+    def __init__(self, *, search: SearchFile, device: str, data_dir: Path | None) -> None:
         self._search = search
         self._device = device
         self._data_dir = data_dir
-        self._synthetic = synthetic
         self._resident: dict[str, _Resident] = {}
 
     @property
@@ -87,30 +87,21 @@ class TorchSetTrainer:
         return "CPU"
 
     def facts(self, params_model: ModelConfig) -> dict[str, Any]:
-        """Facts about the network as built for the gate's data set."""
-        gate_set = self._search.datasets[0].name
-        model = params_model.for_images(**self.images(gate_set))
+        """Facts about the network as built for the gate's data set, and about the data."""
+        info = self.images(self._search.datasets[0].name)
+        model = params_model.for_images(
+            image_size=info.image_size, channels=info.channels, classes=info.classes
+        )
+        notes = [self._load(entry.name).note for entry in self._search.datasets]
         return {
             "parameters": count_parameters(model),
             "tokens": model.tokens,
             "device": self.device_name,
-            "data_note": self._data_note(),
+            "data_note": "; ".join(notes),
         }
 
-    def _data_note(self) -> str:
-        notes = []
-        for name, resident in self._resident.items():
-            info = resident.dataset.info
-            notes.append(f"{name}: {info.source}, sha256 {info.checksum[:12]}")
-        return "; ".join(notes)
-
-    def images(self, dataset: str) -> dict[str, int]:
-        info = self._load(dataset).dataset.info
-        return {
-            "image_size": info.image_size,
-            "channels": info.channels,
-            "classes": info.classes,
-        }
+    def images(self, dataset: str) -> DatasetInfo:
+        return self._load(dataset).dataset.info
 
     def start(
         self,
@@ -144,19 +135,16 @@ class TorchSetTrainer:
         resident = self._resident.get(name)
         if resident is None:
             entry = self._search.dataset(name)
-            if entry is None:
-                raise BadInput(f"data set {name!r} is not in the search file")
-            dataset = load_dataset(name, data_dir=self._data_dir, synthetic=self._synthetic)
+            dataset = load_dataset(name, data_dir=self._data_dir, synthetic=entry.synthetic)
+            held_out = self._search.held_out(entry)
             parts = split(
                 dataset,
-                validation=entry.validation or self._search.validation,
+                validation_fraction=held_out if isinstance(held_out, float) else None,
+                validation_size=held_out if isinstance(held_out, int) else None,
                 limit=entry.limit,
                 seed=self._search.seed,
             )
-            resident = _Resident(
-                dataset=dataset,
-                train=DeviceSet.training(parts, device=self._device),
-                validation=DeviceSet.validation(parts, device=self._device),
-            )
+            train, validation = device_sets(parts, device=self._device)
+            resident = _Resident(dataset=dataset, train=train, validation=validation)
             self._resident[name] = resident
         return resident
