@@ -138,11 +138,11 @@ class SearchFile:
         return ModelConfig.from_dict(model), TrainConfig.from_dict(train)
 
     def resolve_for(
-        self, params: Mapping[str, Value], dataset: str, images: ImageFacts
+        self, params: Mapping[str, Value], entry: DatasetSection, images: ImageFacts
     ) -> tuple[ModelConfig, TrainConfig]:
         """The same configuration on one data set: its image shape and classes, its
         own `epochs` if the file gives some, no flips where the set forbids them."""
-        model, train = self.resolve(params, dataset)
+        model, train = self.resolve(params, entry.name)
         return (
             model.for_images(
                 image_size=images.image_size, channels=images.channels, classes=images.classes
