@@ -37,8 +37,8 @@ class ChildSettings:
         search_text: the search file, as stored with the study.
         device: torch's name, such as `cuda:0` or `cpu`.
         data_dir: folder of prepared data sets, or None.
-        checkpoint_dir: folder of the checkpoints, or None for none.
-        checkpoint_prefix: first part of every checkpoint key (the study's name).
+        checkpoint_dir: folder of the checkpoints of all studies.
+        study_name: whose checkpoints these are.
         threads: CPU threads of torch; None leaves torch's choice.
         rehearsal: a rehearsal's plan as JSON (search/rehearsal.py); None trains for real.
     """
@@ -46,13 +46,10 @@ class ChildSettings:
     search_text: str
     device: str
     data_dir: Path | None
-    checkpoint_dir: Path | None
-    checkpoint_prefix: str
+    checkpoint_dir: Path
+    study_name: str
     threads: int | None = None
     rehearsal: str | None = None
-
-    def checkpoint_key(self, trial_number: int) -> str:
-        return f"{self.checkpoint_prefix}/{trial_number:06d}"
 
 
 def die_with_parent(parent_pid: int) -> None:
@@ -107,8 +104,9 @@ def _serve(connection: Connection, settings: ChildSettings) -> None:
         objective = TwoStageObjective(
             search=search,
             trainer=trainer,
-            checkpoints=CheckpointStore(folder=settings.checkpoint_dir),
-            key=lambda job: settings.checkpoint_key(job.trial_number),
+            checkpoints=CheckpointStore(
+                folder=settings.checkpoint_dir, study_name=settings.study_name
+            ),
             clock=time.monotonic,
         )
     except Exception as error:

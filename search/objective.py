@@ -109,15 +109,13 @@ class TwoStageObjective:
     Args:
         search: the search file.
         trainer: trains a data set.
-        checkpoints: where progress is kept, keyed by `key(job)`.
-        key: the checkpoint key of a job.
+        checkpoints: where progress is kept, by trial number.
         clock: monotonic seconds.
     """
 
     search: SearchFile
     trainer: SetTrainer
     checkpoints: CheckpointStore
-    key: Callable[[Job], str]
     clock: Callable[[], float]
 
     def run(
@@ -147,7 +145,7 @@ class TwoStageObjective:
         emit(judge.complete(progress.results))
 
     def _resume(self, job: Job) -> tuple[Progress, bytes | None]:
-        blob = self.checkpoints.load(self.key(job))
+        blob = self.checkpoints.load(job.trial_number)
         if blob is None:
             return Progress(), None
         progress, state = Progress.unpack(blob)
@@ -234,8 +232,8 @@ class TwoStageObjective:
         emit: Callable[[Event], None],
     ) -> bool:
         blob = progress.pack(state)
-        if not self.checkpoints.save(self.key(job), blob):
-            emit(NotSaved(reason=self.checkpoints.trouble or "the checkpoint folder refused"))
+        if not self.checkpoints.save(job.trial_number, blob):
+            emit(NotSaved(reason=self.checkpoints.disabled_because or "refused"))
             return False
         emit(
             Saved(

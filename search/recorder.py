@@ -7,6 +7,10 @@ keep the first value).
 
 from __future__ import annotations
 
+from uuid import UUID
+
+from optuna.trial import TrialState
+
 from search.messages import EpochDone, Finished, Saved
 from storage.board import Board, Claim
 
@@ -27,7 +31,7 @@ class Recorder:
     def epoch(self, event: EpochDone) -> None:
         """Raises `LeaseLost` when the trial is not ours any more."""
         self._board.progress(
-            self._claim, stage=event.stage, dataset=event.dataset, epoch=event.epoch
+            self._claim, stage=str(event.stage), dataset=event.dataset, epoch=event.epoch
         )
         if event.step is not None and event.value is not None:
             self._report(event.step, event.value)
@@ -35,21 +39,21 @@ class Recorder:
     def saved(self, event: Saved) -> None:
         self._board.progress(
             self._claim,
-            stage=event.stage,
+            stage=str(event.stage),
             dataset=event.dataset,
             epoch=event.epoch,
-            checkpointed=True,
+            checkpoint_at="now",
         )
 
-    def finished(self, event: Finished, *, worker: str) -> None:
+    def finished(self, event: Finished, *, worker: UUID) -> None:
         """The one tell of this trial."""
         if event.report is not None:
             self._report(*event.report)
         self._board.finish(
             self._claim,
-            state=event.state,
+            state=TrialState.COMPLETE if event.state == "complete" else TrialState.PRUNED,
             value=event.value,
-            user_attrs=event.user_attrs | {"attempt": self._claim.attempt, "worker": worker},
+            user_attrs=event.user_attrs | {"attempt": self._claim.attempt, "worker": str(worker)},
             constraints=event.constraints,
         )
 

@@ -31,8 +31,11 @@ from search.messages import (
     Stopped,
 )
 from search.recorder import Recorder
-from storage.board import Board, Claim, LeaseLost, NoWork
+from storage.board import Board
 from storage.checkpoints import CheckpointStore
+from storage.errors import LeaseLost
+from storage.records import Claim, GaveUp, NoWork
+from storage.states import Command
 
 log = logging.getLogger(__name__)
 
@@ -131,7 +134,7 @@ class Worker:
         self._idle_until = 0.0
         self._failures_in_a_row = 0
         self._kill_at: float | None = None
-        self._command = "run"
+        self._command = Command.RUN
         self._id = board.register_worker(
             host=settings.host, pid=settings.pid, device=settings.device, note=settings.note
         )
@@ -164,9 +167,10 @@ class Worker:
             if self._stop.count and self._claim is None:
                 return Ending.STOPPED
             if self._claim is None:
-                if self._command == "stop":
+                if self._command is Command.STOP:
                     return Ending.SEARCH_STOPPED
-                if self._command == "run" and self._ready and self._clock() >= self._idle_until:
+                due = self._ready and self._clock() >= self._idle_until
+                if self._command is Command.RUN and due:
                     ending = self._look_for_work()
                     if ending is not None:
                         return ending
@@ -188,6 +192,8 @@ class Worker:
         beat = self._board.beat(self._id)
         self._beat_due = self._clock() + self._search.service.lease_s / 4
         self._command = beat.command
+        # Every worker reaps, so a search without an orchestrator loses nothing either.
+        self._board.reap(self._search.service.lease_s)
         if self._claim is not None and self._claim.token in beat.lost:
             self._drain_before_abandoning()
 
@@ -196,23 +202,25 @@ class Worker:
         if isinstance(claim, NoWork):
             if claim.reason == "done":
                 return Ending.SEARCH_DONE
+            if claim.reason == "stopped":
+                return Ending.SEARCH_STOPPED
             self._idle_until = self._clock() + IDLE_POLL_S
             return None
         self._claim = claim
         try:
-            params = self._search.space.suggest(claim.trial)
+            params = self._board.suggest(claim, self._search.space.suggest)
         except LeaseLost:
             self._abandon("the lease was lost while the parameters were drawn")
             return None
         self._recorder = Recorder(board=self._board, claim=claim)
         log.info(
             "trial %d, attempt %d: %s",
-            claim.trial.number,
+            claim.number,
             claim.attempt,
             ", ".join(f"{k}={v}" for k, v in params.items()),
         )
         job = Job(
-            trial_number=claim.trial.number,
+            trial_number=claim.number,
             attempt=claim.attempt,
             params=params,
             best_global=self._board.best_value(),
@@ -243,11 +251,11 @@ class Worker:
         try:
             self._record(event, claim, recorder)
         except LeaseLost:
-            summary = "nothing but progress"
             if isinstance(event, Finished):
-                summary = str(event.user_attrs.get("outcome", event.state))
-            self._board.refuse_late(claim, summary)
-            self._abandon(f"its lease was taken meanwhile; refused as late: {summary}")
+                self._board.refuse_late(claim, event.user_attrs | {"value": event.value})
+                self._abandon(f"refused as late: {event.user_attrs['outcome']}")
+            else:
+                self._abandon("its lease was taken meanwhile")
 
     def _record(self, event: Event, claim: Claim, recorder: Recorder) -> None:
         if isinstance(event, EpochDone):
@@ -255,17 +263,15 @@ class Worker:
         elif isinstance(event, Saved):
             recorder.saved(event)
         elif isinstance(event, NotSaved):
-            log.warning(
-                "trial %d goes on without checkpoints: %s", claim.trial.number, event.reason
-            )
+            log.warning("trial %d goes on without checkpoints: %s", claim.number, event.reason)
         elif isinstance(event, Finished):
             recorder.finished(event, worker=self._id)
-            log.info("trial %d: %s", claim.trial.number, event.user_attrs.get("outcome"))
+            log.info("trial %d: %s", claim.number, event.user_attrs.get("outcome"))
             self._failures_in_a_row = 0
             self._release(clean=True)
         elif isinstance(event, Stopped):
             self._board.hand_back(claim, self._stop.reason)
-            log.info("trial %d handed back (%s)", claim.trial.number, self._stop.reason)
+            log.info("trial %d handed back (%s)", claim.number, self._stop.reason)
             self._release(clean=False)
 
     def _on_failure(self, event: Failed) -> None:
@@ -291,14 +297,15 @@ class Worker:
         if claim is not None:
             try:
                 verdict = self._board.fail_attempt(claim, reason=reason, signature=signature)
+                gave_up = isinstance(verdict, GaveUp)
                 log.warning(
                     "trial %d, attempt %d failed: %s; %s",
-                    claim.trial.number,
+                    claim.number,
                     claim.attempt,
                     reason,
-                    verdict.text,
+                    verdict.reason if isinstance(verdict, GaveUp) else "it will be retried",
                 )
-                self._release(clean=verdict.gave_up)
+                self._release(clean=gave_up)
             except LeaseLost:
                 self._abandon(f"its lease was taken before it failed ({reason})")
         limit = self._search.service.max_worker_failures
@@ -316,7 +323,7 @@ class Worker:
             return
         if self._kill_at is None:
             self._kill_at = self._clock() + self._settings.grace_s
-            log.info("%s: saving trial %d", self._stop.reason, self._claim.trial.number)
+            log.info("%s: saving trial %d", self._stop.reason, self._claim.number)
             if self._child is not None:
                 self._child.send(Stop())
         if self._stop.count > 1 or self._clock() >= self._kill_at:
@@ -324,7 +331,7 @@ class Worker:
             try:
                 self._board.hand_back(self._claim, f"{self._stop.reason}, cut short")
             except LeaseLost:
-                log.warning("trial %d had been taken over already", self._claim.trial.number)
+                log.warning("trial %d had been taken over already", self._claim.number)
             self._release(clean=False)
 
     def _check_stall(self) -> None:
@@ -350,15 +357,13 @@ class Worker:
     def _abandon(self, why: str) -> None:
         """Forget the trial: someone else owns it.  Its child is working on it, so it goes."""
         if self._claim is not None:
-            log.warning("trial %d given up: %s", self._claim.trial.number, why)
+            log.warning("trial %d given up: %s", self._claim.number, why)
         self._end_child()
         self._release(clean=False)
 
     def _release(self, *, clean: bool) -> None:
         if self._claim is not None and clean:
-            self._checkpoints.discard(
-                self._child_settings.checkpoint_key(self._claim.trial.number)
-            )
+            self._checkpoints.discard(self._claim.number)
         self._claim = None
         self._recorder = None
         self._kill_at = None

@@ -1,0 +1,54 @@
+"""Which devices this machine trains on, without importing torch into this process."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from nkat_errors import BadInput
+
+PROBE = "import torch; print(torch.cuda.device_count() if torch.cuda.is_available() else 0)"
+PROBE_TIMEOUT_S = 120.0
+
+
+def gpu_count() -> int:
+    """GPUs that torch can use here.
+
+    Asked in a process of its own: a parent that has initialised CUDA holds several
+    hundred MB of GPU memory and never trains.
+    """
+    if not any(Path("/dev").glob("nvidia[0-9]*")) and not Path("/dev/dxg").exists():
+        return 0
+    try:
+        answer = subprocess.run(
+            [sys.executable, "-c", PROBE],
+            capture_output=True,
+            text=True,
+            timeout=PROBE_TIMEOUT_S,
+            check=True,
+        )
+        return int(answer.stdout.strip())
+    except (subprocess.SubprocessError, ValueError):
+        return 0
+
+
+def worker_devices(*, workers: int | None) -> list[str]:
+    """One device name per worker: every GPU once; on a machine without one, `cpu`.
+
+    Args:
+        workers: how many; None for one per GPU (one on CPU).  More workers than GPUs
+            share them in turn.
+    """
+    if workers is not None and workers < 1:
+        raise BadInput(f"--workers {workers}: must be 1 or more")
+    gpus = gpu_count()
+    names = [f"cuda:{i}" for i in range(gpus)] or ["cpu"]
+    return [names[i % len(names)] for i in range(workers or len(names))]
+
+
+def threads_per_worker(workers: int) -> int:
+    """CPU threads each training child gets: the cores shared out, at least one."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return max(1, (cores or 1) // max(workers, 1))
