@@ -39,7 +39,7 @@ class ResidualColorNorm(nn.Module):
     def __init__(self, channels: int) -> None:
         super().__init__()
         self.norm = PixelLayerNorm(channels, affine=False)
-        self.gamma = nn.Parameter(torch.empty(channels, 1, 1))
+        self.gamma = nn.Parameter(torch.empty(channels))
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
@@ -48,7 +48,7 @@ class ResidualColorNorm(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """[B, C, H, W] to the same shape."""
         normed: Tensor = self.norm(images)
-        return images + self.gamma * normed
+        return images + self.gamma[:, None, None] * normed
 
 
 class ConcatColorNorm(nn.Module):

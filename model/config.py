@@ -163,7 +163,7 @@ class TrainConfig:
         batch_size: images a step (the source gives none; its earlier code used 32).
         optimizer: `adamw`, or `muon` (hidden matrices by Muon, the rest by AdamW).
         lr: peak learning rate, after warm-up, before the cosine.
-        warmup: epochs of linear warm-up, from 0 (less than `epochs`).
+        warmup: epochs of linear warm-up, from 0; half of `epochs` at most is used.
         weight_decay: AdamW's, on matrices only.
         ema: decay of the averaged weights per step, warmed up as
             min(ema, (1 + step) / (10 + step)); 0 turns averaging off.
