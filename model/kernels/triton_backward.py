@@ -1,0 +1,355 @@
+# mypy: disable-error-code="no-untyped-def,no-untyped-call,misc,type-arg"
+"""The filtered attention's backward kernels.
+
+The keep mask comes from the forward pass as bits.  It is not found again from a
+threshold: the threshold is itself one of the scores, and scores recomputed in
+another tile order may differ from it in the last bit.
+
+One program a head does everything while all keys fit its tile (`attention_backward`);
+beyond that one kernel makes dq and the row term, and one dk and dv
+(`attention_backward_queries`, `attention_backward_keys`).
+"""
+
+from __future__ import annotations
+
+import triton
+import triton.language as tl
+
+from model.kernels.triton_forward import dropout_factor, row_codes
+
+
+@triton.jit
+def kept(mask_at, first, col, row_ok, KEYS: tl.constexpr, WORDS: tl.constexpr):
+    """bool [rows, KEYS]: bits first..first+KEYS-1 of the rows' masks (int32 words).
+
+    `mask_at`: pointers to the rows' first words.  Up to two words are read per row
+    and selected, which is cheaper than a load per element.
+    """
+    if KEYS <= 64:
+        word = tl.load(mask_at + first // 32, row_ok, other=0)[:, None]
+        if KEYS == 64:
+            has_second = row_ok & (first // 32 + 1 < WORDS)
+            second = tl.load(mask_at + first // 32 + 1, has_second, other=0)[:, None]
+            word = tl.where((col < 32)[None, :], word, second)
+    else:
+        at = (first + col) // 32
+        word = tl.load(
+            mask_at[:, None] + at[None, :], row_ok[:, None] & (at < WORDS)[None, :], other=0
+        )
+    return ((word >> (col % 32)[None, :]) & 1) == 1
+
+
+@triton.jit(do_not_specialize=["salt"])
+def attention_backward(
+    q_ptr,
+    k_ptr,
+    v_ptr,
+    do_ptr,
+    dq_ptr,
+    dk_ptr,
+    dv_ptr,
+    lse_ptr,
+    mask_ptr,
+    values_ptr,
+    seed_ptr,
+    salt,
+    qb,
+    qh,
+    qn,
+    kb,
+    kh,
+    kn,
+    vb,
+    vh,
+    vn,
+    gb,
+    gh,
+    gn,
+    ob,
+    oh,
+    on,
+    scale,
+    heads,
+    TOKENS: tl.constexpr,
+    HEAD_DIM: tl.constexpr,
+    KEYS: tl.constexpr,
+    EXTRA: tl.constexpr,
+    DIMS: tl.constexpr,
+    ROWS: tl.constexpr,
+    WORDS: tl.constexpr,
+    PRECISION: tl.constexpr,
+):
+    """dq, dk, dv of one head.  dq, dk and dv share the strides (gb, gh, gn)."""
+    pair = tl.program_id(0)
+    batch = (pair // heads).to(tl.int64)
+    head = pair % heads
+    col = tl.arange(0, KEYS)
+    dim = tl.arange(0, DIMS)
+    dim_ok = dim < HEAD_DIM
+    in_block: tl.constexpr = TOKENS - 1 if EXTRA else TOKENS
+    col_ok = col < in_block
+    temperature = tl.load(values_ptr)
+    dropout = tl.load(values_ptr + 3)
+    factor = scale / temperature
+
+    k_at = k_ptr + batch * kb + head * kh
+    v_at = v_ptr + batch * vb + head * vh
+    key_mask = col_ok[:, None] & dim_ok[None, :]
+    k = tl.load(k_at + col[:, None] * kn + dim[None, :], key_mask, other=0.0)
+    v = tl.load(v_at + col[:, None] * vn + dim[None, :], key_mask, other=0.0)
+    dk = tl.zeros([KEYS, DIMS], tl.float32)
+    dv = tl.zeros([KEYS, DIMS], tl.float32)
+    k_x = tl.zeros([DIMS], tl.float32)
+    v_x = tl.zeros([DIMS], tl.float32)
+    dk_x = tl.zeros([DIMS], tl.float32)
+    dv_x = tl.zeros([DIMS], tl.float32)
+    if EXTRA:
+        k_x = tl.load(k_at + in_block * kn + dim, dim_ok, other=0.0).to(tl.float32)
+        v_x = tl.load(v_at + in_block * vn + dim, dim_ok, other=0.0).to(tl.float32)
+
+    for start in range(0, TOKENS, ROWS):
+        row = start + tl.arange(0, ROWS)
+        row_ok = row < TOKENS
+        row_mask = row_ok[:, None] & dim_ok[None, :]
+        pair_row = pair * TOKENS + row
+        q = tl.load(
+            q_ptr + batch * qb + head * qh + row[:, None] * qn + dim[None, :], row_mask, other=0.0
+        )
+        do = tl.load(
+            do_ptr + batch * ob + head * oh + row[:, None] * on + dim[None, :], row_mask, other=0.0
+        )
+        lse = tl.load(lse_ptr + pair_row, row_ok, other=float("inf"))
+        mask_at = mask_ptr + pair_row.to(tl.int64) * WORDS
+        keep = kept(mask_at, 0, col, row_ok, KEYS, WORDS)
+
+        s = tl.dot(q, tl.trans(k), input_precision=PRECISION) * factor
+        p = tl.where(keep, tl.exp2((s - lse[:, None]) * 1.4426950408889634), 0.0)
+        dp = tl.dot(do, tl.trans(v), input_precision=PRECISION)
+        used = p
+        p_x = tl.zeros([ROWS], tl.float32)
+        dp_x = tl.zeros([ROWS], tl.float32)
+        used_x = p_x
+        if EXTRA:
+            s_x = tl.sum(q.to(tl.float32) * k_x[None, :], 1) * factor
+            keep_x = (tl.load(mask_at + KEYS // 32, row_ok, other=0) >> (KEYS % 32)) & 1
+            p_x = tl.where(keep_x == 1, tl.exp2((s_x - lse) * 1.4426950408889634), 0.0)
+            dp_x = tl.sum(do.to(tl.float32) * v_x[None, :], 1)
+            used_x = p_x
+        if dropout > 0.0:
+            code = row_codes(seed_ptr, salt, pair_row)
+            drop = dropout_factor(code[:, None], col[None, :], dropout)
+            used = p * drop
+            dp = dp * drop
+            if EXTRA:
+                drop_x = dropout_factor(code, tl.full([ROWS], KEYS, tl.int32), dropout)
+                used_x = p_x * drop_x
+                dp_x = dp_x * drop_x
+        mean = tl.sum(p * dp, 1) + p_x * dp_x
+        ds = p * (dp - mean[:, None]) * factor
+        ds_low = ds.to(q.dtype)
+        dv += tl.dot(tl.trans(used.to(do.dtype)), do, input_precision=PRECISION)
+        dk += tl.dot(tl.trans(ds_low), q, input_precision=PRECISION)
+        dq = tl.dot(ds_low, k, input_precision=PRECISION)
+        if EXTRA:
+            ds_x = p_x * (dp_x - mean) * factor
+            dq += ds_x[:, None] * k_x[None, :]
+            dk_x += tl.sum(ds_x[:, None] * q.to(tl.float32), 0)
+            dv_x += tl.sum(used_x[:, None] * do.to(tl.float32), 0)
+        tl.store(
+            dq_ptr + batch * gb + head * gh + row[:, None] * gn + dim[None, :],
+            dq.to(dq_ptr.dtype.element_ty),
+            row_mask,
+        )
+
+    grad_at = batch * gb + head * gh + col[:, None] * gn + dim[None, :]
+    tl.store(dk_ptr + grad_at, dk.to(dk_ptr.dtype.element_ty), key_mask)
+    tl.store(dv_ptr + grad_at, dv.to(dv_ptr.dtype.element_ty), key_mask)
+    if EXTRA:
+        grad_x = batch * gb + head * gh + in_block * gn + dim
+        tl.store(dk_ptr + grad_x, dk_x.to(dk_ptr.dtype.element_ty), dim_ok)
+        tl.store(dv_ptr + grad_x, dv_x.to(dv_ptr.dtype.element_ty), dim_ok)
+
+
+@triton.jit(do_not_specialize=["salt"])
+def attention_backward_queries(
+    q_ptr,
+    k_ptr,
+    v_ptr,
+    o_ptr,
+    do_ptr,
+    dq_ptr,
+    mean_ptr,
+    lse_ptr,
+    mask_ptr,
+    values_ptr,
+    seed_ptr,
+    salt,
+    qb,
+    qh,
+    qn,
+    kb,
+    kh,
+    kn,
+    vb,
+    vh,
+    vn,
+    gb,
+    gh,
+    gn,
+    fb,
+    fh,
+    fn,
+    ob,
+    oh,
+    on,
+    scale,
+    heads,
+    TOKENS: tl.constexpr,
+    HEAD_DIM: tl.constexpr,
+    KEYS: tl.constexpr,
+    DIMS: tl.constexpr,
+    ROWS: tl.constexpr,
+    WORDS: tl.constexpr,
+    PRECISION: tl.constexpr,
+):
+    """dq of ROWS queries, and mean [B*H, N] = sum(do * o), for the kernel of the keys.
+
+    Strides: q, k, v, then dq (g), o (f) and do (o).
+    """
+    pair = tl.program_id(1)
+    batch = (pair // heads).to(tl.int64)
+    head = pair % heads
+    row = tl.program_id(0) * ROWS + tl.arange(0, ROWS)
+    row_ok = row < TOKENS
+    dim = tl.arange(0, DIMS)
+    dim_ok = dim < HEAD_DIM
+    row_mask = row_ok[:, None] & dim_ok[None, :]
+    pair_row = pair * TOKENS + row
+    temperature = tl.load(values_ptr)
+    dropout = tl.load(values_ptr + 3)
+    factor = scale / temperature
+
+    q = tl.load(
+        q_ptr + batch * qb + head * qh + row[:, None] * qn + dim[None, :], row_mask, other=0.0
+    )
+    do = tl.load(
+        do_ptr + batch * ob + head * oh + row[:, None] * on + dim[None, :], row_mask, other=0.0
+    )
+    o = tl.load(
+        o_ptr + batch * fb + head * fh + row[:, None] * fn + dim[None, :], row_mask, other=0.0
+    )
+    mean = tl.sum(do.to(tl.float32) * o.to(tl.float32), 1)
+    tl.store(mean_ptr + pair_row, mean, row_ok)
+    lse = tl.load(lse_ptr + pair_row, row_ok, other=float("inf"))
+    mask_at = mask_ptr + pair_row.to(tl.int64) * WORDS
+    code = row_codes(seed_ptr, salt, pair_row)
+    dq = tl.zeros([ROWS, DIMS], tl.float32)
+    for first in range(0, TOKENS, KEYS):
+        col = tl.arange(0, KEYS)
+        key_mask = (first + col < TOKENS)[:, None] & dim_ok[None, :]
+        at = (first + col)[:, None]
+        k = tl.load(k_ptr + batch * kb + head * kh + at * kn + dim[None, :], key_mask, other=0.0)
+        v = tl.load(v_ptr + batch * vb + head * vh + at * vn + dim[None, :], key_mask, other=0.0)
+        keep = kept(mask_at, first, col, row_ok, KEYS, WORDS)
+        keep = keep & (first + col < TOKENS)[None, :]
+        s = tl.dot(q, tl.trans(k), input_precision=PRECISION) * factor
+        p = tl.where(keep, tl.exp2((s - lse[:, None]) * 1.4426950408889634), 0.0)
+        dp = tl.dot(do, tl.trans(v), input_precision=PRECISION)
+        if dropout > 0.0:
+            dp = dp * dropout_factor(code[:, None], (first + col)[None, :], dropout)
+        ds = p * (dp - mean[:, None]) * factor
+        dq += tl.dot(ds.to(k.dtype), k, input_precision=PRECISION)
+    tl.store(
+        dq_ptr + batch * gb + head * gh + row[:, None] * gn + dim[None, :],
+        dq.to(dq_ptr.dtype.element_ty),
+        row_mask,
+    )
+
+
+@triton.jit(do_not_specialize=["salt"])
+def attention_backward_keys(
+    q_ptr,
+    k_ptr,
+    v_ptr,
+    do_ptr,
+    dk_ptr,
+    dv_ptr,
+    mean_ptr,
+    lse_ptr,
+    mask_ptr,
+    values_ptr,
+    seed_ptr,
+    salt,
+    qb,
+    qh,
+    qn,
+    kb,
+    kh,
+    kn,
+    vb,
+    vh,
+    vn,
+    gb,
+    gh,
+    gn,
+    ob,
+    oh,
+    on,
+    scale,
+    heads,
+    TOKENS: tl.constexpr,
+    HEAD_DIM: tl.constexpr,
+    KEYS: tl.constexpr,
+    DIMS: tl.constexpr,
+    ROWS: tl.constexpr,
+    WORDS: tl.constexpr,
+    PRECISION: tl.constexpr,
+):
+    """dk and dv of KEYS keys: a loop over all queries."""
+    pair = tl.program_id(1)
+    batch = (pair // heads).to(tl.int64)
+    head = pair % heads
+    first = tl.program_id(0) * KEYS
+    col = tl.arange(0, KEYS)
+    dim = tl.arange(0, DIMS)
+    dim_ok = dim < HEAD_DIM
+    col_ok = first + col < TOKENS
+    key_mask = col_ok[:, None] & dim_ok[None, :]
+    at = (first + col)[:, None]
+    temperature = tl.load(values_ptr)
+    dropout = tl.load(values_ptr + 3)
+    factor = scale / temperature
+    k = tl.load(k_ptr + batch * kb + head * kh + at * kn + dim[None, :], key_mask, other=0.0)
+    v = tl.load(v_ptr + batch * vb + head * vh + at * vn + dim[None, :], key_mask, other=0.0)
+    dk = tl.zeros([KEYS, DIMS], tl.float32)
+    dv = tl.zeros([KEYS, DIMS], tl.float32)
+    for start in range(0, TOKENS, ROWS):
+        row = start + tl.arange(0, ROWS)
+        row_ok = row < TOKENS
+        row_mask = row_ok[:, None] & dim_ok[None, :]
+        pair_row = pair * TOKENS + row
+        q = tl.load(
+            q_ptr + batch * qb + head * qh + row[:, None] * qn + dim[None, :], row_mask, other=0.0
+        )
+        do = tl.load(
+            do_ptr + batch * ob + head * oh + row[:, None] * on + dim[None, :], row_mask, other=0.0
+        )
+        lse = tl.load(lse_ptr + pair_row, row_ok, other=float("inf"))
+        mean = tl.load(mean_ptr + pair_row, row_ok, other=0.0)
+        mask_at = mask_ptr + pair_row.to(tl.int64) * WORDS
+        keep = kept(mask_at, first, col, row_ok, KEYS, WORDS) & col_ok[None, :]
+        s = tl.dot(q, tl.trans(k), input_precision=PRECISION) * factor
+        p = tl.where(keep, tl.exp2((s - lse[:, None]) * 1.4426950408889634), 0.0)
+        dp = tl.dot(do, tl.trans(v), input_precision=PRECISION)
+        used = p
+        if dropout > 0.0:
+            code = row_codes(seed_ptr, salt, pair_row)
+            drop = dropout_factor(code[:, None], (first + col)[None, :], dropout)
+            used = p * drop
+            dp = dp * drop
+        ds = p * (dp - mean[:, None]) * factor
+        dv += tl.dot(tl.trans(used.to(do.dtype)), do, input_precision=PRECISION)
+        dk += tl.dot(tl.trans(ds.to(q.dtype)), q, input_precision=PRECISION)
+    grad_at = batch * gb + head * gh + at * gn + dim[None, :]
+    tl.store(dk_ptr + grad_at, dk.to(dk_ptr.dtype.element_ty), key_mask)
+    tl.store(dv_ptr + grad_at, dv.to(dv_ptr.dtype.element_ty), key_mask)
