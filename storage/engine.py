@@ -1,12 +1,43 @@
-"""The database's address, checked before anything is done with it."""
+"""The database's address, checked before anything is done with it; Optuna on our engine."""
 
 from __future__ import annotations
 
-from sqlalchemy import Engine
+import logging
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import psycopg2
+import sqlalchemy as sa
+from optuna.storages import RDBStorage
+from sqlalchemy import orm
+from sqlalchemy.engine import URL, Connection, Engine, make_url
+from sqlalchemy.exc import ArgumentError, DBAPIError
+
+from nkat_errors import BadInput
+
+_log = logging.getLogger(__name__)
+
+DRIVER = "postgresql+psycopg2"
+EXAMPLE = f"{DRIVER}://USER:PASSWORD@HOST:5432/DATABASE"
+SECRET_QUERY_KEYS = ("password", "passfile", "sslpassword", "sslkey", "options")
+
+CONNECT_TIMEOUT_S = 10
+STATEMENT_TIMEOUT_S = 60
+LOCK_TIMEOUT_S = 30
+IDLE_IN_TRANSACTION_TIMEOUT_S = 60
+"""A client that hangs inside a transaction would hold Optuna's one study row for ever."""
+POOL_SIZE, MAX_OVERFLOW = 2, 2
+"""Two: the work and the beat.  20 workers stay under Postgres' default of 100."""
+POOL_RECYCLE_S = 1800
+RECONNECT_PAUSE_S = 0.5
 
 
 def make_engine(url: str, *, application_name: str = "nkat-search", wait_s: float = 0.0) -> Engine:
     """An engine with a small pool that has connected once.
+
+    Every session runs in UTC, with time limits on statements, locks and idle
+    transactions, and with keepalives, so that a dead peer is noticed within a minute.
 
     Args:
         url: postgresql+psycopg2://USER:PASSWORD@HOST:PORT/DATABASE
@@ -17,4 +48,172 @@ def make_engine(url: str, *, application_name: str = "nkat-search", wait_s: floa
         BadInput: wrong driver, host, port, user, password or database, in one sentence
             that never holds the password.
     """
-    raise NotImplementedError
+    parsed = check_url(url)
+    engine = sa.create_engine(
+        parsed,
+        pool_pre_ping=True,
+        pool_size=POOL_SIZE,
+        max_overflow=MAX_OVERFLOW,
+        pool_recycle=POOL_RECYCLE_S,
+        pool_timeout=CONNECT_TIMEOUT_S,
+        connect_args=connect_args(application_name),
+    )
+    deadline = time.monotonic() + wait_s
+    while True:
+        try:
+            with engine.connect():
+                return engine
+        except DBAPIError as error:
+            engine.dispose()
+            if time.monotonic() < deadline and not is_permanent(error):
+                _log.info("waiting for the database at %s", shown(parsed))
+                time.sleep(RECONNECT_PAUSE_S)
+                continue
+            # `from None`: the driver's own text may repeat parts of the address.
+            raise BadInput(_why_not(parsed, error)) from None
+
+
+def check_url(url: str) -> URL:
+    """Parse `url`; BadInput, with the corrected one where it can be told, never the password."""
+    try:
+        parsed = make_url(url)
+    except (ArgumentError, ValueError):
+        raise BadInput(f"this is no database URL: it must look like {EXAMPLE}") from None
+    if parsed.drivername != DRIVER:
+        if parsed.get_backend_name() in ("postgresql", "postgres"):
+            raise BadInput(
+                f"the database URL must name the driver {DRIVER.split('+')[1]}: write "
+                f"{shown(parsed.set(drivername=DRIVER))}"
+            )
+        raise BadInput(
+            f"the database must be Postgres, not {parsed.drivername!r}: the URL must look like "
+            f"{EXAMPLE}"
+        )
+    if "@" in (parsed.host or "") or "@" in (parsed.database or ""):
+        raise BadInput("the user or password in the database URL holds an '@': write it as %40")
+    if not parsed.database:
+        raise BadInput(f"the database URL {shown(parsed)} names no database: add /DATABASE")
+    return parsed
+
+
+def shown(url: URL) -> str:
+    """The URL as it may be printed: the password is ***, secrets in the query are gone."""
+    query = {k: v for k, v in url.query.items() if k not in SECRET_QUERY_KEYS}
+    return url.set(query=query).render_as_string(hide_password=True)
+
+
+def raw_url(engine: Engine) -> str:
+    """The whole address, password and all, as Optuna takes it: never print it.
+
+    Optuna fills a {SCHEMA_VERSION} template in; a brace in a password is none.
+    """
+    url = engine.url.render_as_string(hide_password=False)
+    return url.replace("{", "{{").replace("}", "}}")
+
+
+def connect_args(application_name: str) -> dict[str, object]:
+    """libpq's options of every connection, Optuna's too."""
+    milliseconds = 1000
+    return {
+        "application_name": application_name[:63],  # Postgres cuts it there, with a notice
+        "connect_timeout": CONNECT_TIMEOUT_S,
+        "keepalives": 1,
+        "keepalives_idle": 20,  # seconds
+        "keepalives_interval": 10,  # seconds
+        "keepalives_count": 3,
+        "tcp_user_timeout": 40 * milliseconds,
+        "options": " ".join(
+            (
+                "-c timezone=UTC",
+                f"-c statement_timeout={STATEMENT_TIMEOUT_S * milliseconds}",
+                f"-c lock_timeout={LOCK_TIMEOUT_S * milliseconds}",
+                "-c idle_in_transaction_session_timeout="
+                f"{IDLE_IN_TRANSACTION_TIMEOUT_S * milliseconds}",
+            )
+        ),
+    }
+
+
+# Before a session exists psycopg2 gives no SQLSTATE, only libpq's text; these parts of it
+# are the same in every version (the server's own messages, untranslated codes are absent).
+_PERMANENT = (
+    ("password authentication failed", "refuses the password of user {user!r}"),
+    ("no password supplied", "wants a password for user {user!r}, and the URL has none"),
+    ("pg_hba.conf", "does not let user {user!r} in from here (pg_hba.conf)"),
+    ('role "', "has no user {user!r}"),
+    ('database "', "has no database {database!r}: create it first"),
+    ("permission denied for database", "does not let user {user!r} use {database!r}"),
+    ("could not translate host name", "has a name that cannot be resolved"),
+    ("server does not support SSL", "does not speak SSL: remove sslmode from the URL"),
+    ("invalid connection option", "cannot be used: the URL has an unknown option"),
+)
+
+
+def is_permanent(error: BaseException) -> bool:
+    """True for a refused connection that waiting does not mend (password, name, rights)."""
+    text = str(getattr(error, "orig", error))
+    return any(part in text for part, _ in _PERMANENT if "host name" not in part)
+
+
+def _why_not(url: URL, error: DBAPIError) -> str:
+    text = str(error.orig)
+    where = f"the database server of {shown(url)}"
+    for part, meaning in _PERMANENT:
+        if part in text:
+            return f"{where} {meaning.format(user=url.username, database=url.database)}"
+    if isinstance(error.orig, psycopg2.OperationalError):
+        cause = "refused" if "refused" in text else "no server there"
+        if "timeout" in text or "timed out" in text:
+            cause = f"no answer within {CONNECT_TIMEOUT_S} s"
+        if "too many clients" in text or "remaining connection slots" in text:
+            cause = "all its connections are taken"
+        return f"{where} cannot be reached ({cause}): start it, or correct host and port"
+    return f"{where} cannot be used ({type(error.orig).__name__})"
+
+
+# --- Optuna on the same engine -------------------------------------------------------
+
+
+def optuna_storage(engine: Engine) -> RDBStorage:
+    """Optuna's storage on `engine` itself: one pool for its statements and ours.
+
+    The tables must be there (`ensure_schema`).  RDBStorage makes an engine of its own;
+    it is replaced before it has been used for anything but a look at the version.
+    """
+    storage = RDBStorage(
+        raw_url(engine),
+        engine_kwargs={"poolclass": sa.NullPool, "connect_args": connect_args("nkat-search")},
+        skip_compatibility_check=True,
+        skip_table_creation=True,
+    )
+    storage.remove_session()
+    storage.engine.dispose()
+    storage.engine = engine
+    storage.scoped_session = orm.scoped_session(orm.sessionmaker(bind=engine))
+    return storage
+
+
+@contextmanager
+def joined(storage: RDBStorage, connection: Connection) -> Iterator[None]:
+    """In this block and thread, Optuna's writes are part of `connection`'s transaction.
+
+    Each of Optuna's own commits becomes the release of a savepoint, so all of them stand
+    or fall with ours: there is no moment between "told" and "ticket done" in which a
+    crash could leave the two apart, and a row lock that we hold protects them all.
+    """
+    storage.remove_session()
+    session = orm.Session(bind=connection, join_transaction_mode="create_savepoint")
+    storage.scoped_session.registry.set(session)
+    try:
+        yield
+    finally:
+        storage.remove_session()
+
+
+def study_exists(storage: RDBStorage, study_name: str) -> bool:
+    """True when Optuna knows a study of this name."""
+    try:
+        storage.get_study_id_from_name(study_name)
+    except KeyError:
+        return False
+    return True

@@ -2,7 +2,27 @@
 
 from __future__ import annotations
 
-from sqlalchemy import Engine
+import importlib.resources
+import logging
+import time
+from pathlib import Path
+
+import optuna
+import sqlalchemy as sa
+from alembic.script import ScriptDirectory
+from optuna.storages import RDBStorage
+from sqlalchemy import Connection, Engine
+from sqlalchemy.exc import DBAPIError
+
+from nkat_errors import BadInput
+from storage.engine import connect_args, raw_url, shown
+from storage.errors import SchemaMissing
+from storage.retry import is_transient
+
+_log = logging.getLogger(__name__)
+
+POLL_S = 0.3
+LOCK_KEY = 0x6E6B6174  # "nkat": the advisory lock of everybody who makes tables
 
 
 def ensure_schema(engine: Engine) -> None:
@@ -12,7 +32,36 @@ def ensure_schema(engine: Engine) -> None:
         BadInput: the tables are of another Optuna version or of a newer nkat-search, or
             this user may not create tables; nothing was changed.
     """
-    raise NotImplementedError
+    with engine.begin() as connection:
+        # Others may be making tables for longer than a statement usually takes.
+        connection.execute(sa.text("SET LOCAL lock_timeout = 0"))
+        connection.execute(sa.text("SELECT pg_advisory_xact_lock(:key)"), {"key": LOCK_KEY})
+        optuna_version = _optuna_revision(connection)
+        ours = _our_version(connection)
+        _refuse_foreign(engine, optuna_version, ours)
+        missing = [step for step in _steps() if step[0] > ours]
+        if optuna_version is not None and not missing:
+            return
+        _require_rights(connection, engine)
+        if optuna_version is None:
+            # Its own connections, in our lock: nobody of us runs at the same time.
+            storage = RDBStorage(
+                raw_url(engine),
+                engine_kwargs={
+                    "poolclass": sa.NullPool,
+                    "connect_args": connect_args("nkat-search-schema"),
+                },
+            )
+            storage.remove_session()
+            storage.engine.dispose()
+        for version, statements in missing:
+            # The driver itself: SQLAlchemy would take a colon in the SQL for a parameter.
+            connection.exec_driver_sql(statements)
+            connection.execute(
+                sa.text("INSERT INTO nkat_schema (version) VALUES (:version)"),
+                {"version": version},
+            )
+            _log.info("database tables made, step %d", version)
 
 
 def wait_for_schema(engine: Engine, timeout_s: float = 60.0) -> None:
@@ -22,4 +71,83 @@ def wait_for_schema(engine: Engine, timeout_s: float = 60.0) -> None:
         SchemaMissing: not within `timeout_s` seconds.
         BadInput: they are there, of a version that this code cannot use.
     """
-    raise NotImplementedError
+    deadline = time.monotonic() + timeout_s
+    newest = _steps()[-1][0]
+    while True:
+        why = "its tables are not made"
+        try:
+            with engine.connect() as connection:
+                optuna_version, ours = _optuna_revision(connection), _our_version(connection)
+            _refuse_foreign(engine, optuna_version, ours)
+            if optuna_version is not None and ours == newest:
+                return
+        except DBAPIError as error:
+            if not is_transient(error):
+                raise
+            why = "it does not answer"
+        if time.monotonic() >= deadline:
+            raise SchemaMissing(
+                f"the database {shown(engine.url)} is not ready after {timeout_s:.0f} s ({why}): "
+                "start the search once with `nkat-search create` or `nkat-search run`"
+            )
+        time.sleep(POLL_S)
+
+
+def _steps() -> list[tuple[int, str]]:
+    """(version, SQL) of every step, ascending."""
+    folder = importlib.resources.files("storage.migrations")
+    files = sorted(file.name for file in folder.iterdir() if file.name.endswith(".sql"))
+    return [(int(name.split("_")[0]), folder.joinpath(name).read_text("utf-8")) for name in files]
+
+
+def _our_version(connection: Connection) -> int:
+    if not _table_exists(connection, "nkat_schema"):
+        return 0
+    found = connection.execute(sa.text("SELECT max(version) FROM nkat_schema")).scalar()
+    return int(found or 0)
+
+
+def _optuna_revision(connection: Connection) -> str | None:
+    """Alembic's revision of Optuna's tables; None when there are none, "?" when unknown."""
+    if _table_exists(connection, "alembic_version"):
+        found = connection.execute(sa.text("SELECT version_num FROM alembic_version")).scalar()
+        return str(found) if found else "?"
+    return "?" if _table_exists(connection, "version_info") else None
+
+
+def _head_revision() -> str:
+    folder = Path(optuna.__file__).parent / "storages" / "_rdb" / "alembic"
+    head = ScriptDirectory(str(folder)).get_current_head()
+    return str(head)
+
+
+def _table_exists(connection: Connection, name: str) -> bool:
+    found = connection.execute(sa.text("SELECT to_regclass(:name)"), {"name": name}).scalar()
+    return found is not None
+
+
+def _refuse_foreign(engine: Engine, optuna_version: str | None, ours: int) -> None:
+    newest = _steps()[-1][0]
+    if ours > newest:
+        raise BadInput(
+            f"the database {shown(engine.url)} was made by a newer nkat-search (tables {ours}, "
+            f"this one knows {newest}): install the newer one or use another database"
+        )
+    head = _head_revision()
+    if optuna_version is not None and optuna_version != head:
+        raise BadInput(
+            f"the database {shown(engine.url)} holds tables of another Optuna version (revision "
+            f"{optuna_version}, Optuna {optuna.__version__} needs {head}): use another database, "
+            "or run `optuna storage upgrade` on it"
+        )
+
+
+def _require_rights(connection: Connection, engine: Engine) -> None:
+    allowed = connection.execute(
+        sa.text("SELECT has_schema_privilege(current_schema(), 'CREATE')")
+    ).scalar()
+    if not allowed:
+        raise BadInput(
+            f"user {engine.url.username!r} may not create tables in {shown(engine.url)}: "
+            f"GRANT CREATE ON SCHEMA public TO {engine.url.username}, or use another user"
+        )

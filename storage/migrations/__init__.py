@@ -1,0 +1,1 @@
+"""Our own tables, one numbered SQL file a step; `storage.schema` applies what is missing."""

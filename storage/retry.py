@@ -1,0 +1,158 @@
+"""Going on when the database is away: what is worth another try, and for how long."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterator
+from typing import TypeVar
+
+import psycopg2
+import sqlalchemy.exc
+import tenacity
+
+from storage.engine import is_permanent
+from storage.errors import DatabaseGone
+
+T = TypeVar("T")
+_log = logging.getLogger(__name__)
+
+OUTAGE_S = 300.0
+FIRST_WAIT_S = 0.1
+LONGEST_WAIT_S = 10.0
+JITTER_S = 0.5  # so that 64 workers do not come back in one instant
+
+# SQLSTATE classes and codes that another try may mend.
+_TRANSIENT_CLASSES = (
+    "08",  # connection exception
+    "40",  # serialisation failure, deadlock
+    "53",  # too many connections, out of memory, disk full
+    "57",  # shut down by an administrator, starting up, statement timeout
+)
+_TRANSIENT_CODES = (
+    "25006",  # read-only: the connection still leads to a demoted primary
+    "25P02",  # in a failed transaction
+    "25P03",  # idle in transaction for too long
+    "55P03",  # lock timeout
+)
+
+
+class TryAgain(Exception):
+    """Raised inside a call that lost a race and should simply run once more."""
+
+
+def is_transient(error: BaseException) -> bool:
+    """True when the same call may succeed later.
+
+    Optuna wraps every database error in StorageInternalError, so the chain of causes is
+    walked.
+    """
+    seen: set[int] = set()
+    link: BaseException | None = error
+    while link is not None and id(link) not in seen:
+        seen.add(id(link))
+        if isinstance(link, TryAgain):
+            return True
+        if isinstance(link, psycopg2.Error):
+            return _is_transient_driver_error(link)
+        if isinstance(link, sqlalchemy.exc.PendingRollbackError | sqlalchemy.exc.TimeoutError):
+            return True
+        if isinstance(link, sqlalchemy.exc.ResourceClosedError):
+            return True  # the connection went away between two statements
+        link = getattr(link, "orig", None) or link.__cause__ or link.__context__
+    return False
+
+
+def _is_transient_driver_error(error: psycopg2.Error) -> bool:
+    code = error.pgcode
+    if code is not None:
+        return code[:2] in _TRANSIENT_CLASSES or code in _TRANSIENT_CODES
+    if is_permanent(error):
+        return False
+    return isinstance(error, psycopg2.OperationalError | psycopg2.InterfaceError) or (
+        # libpq gives a bare DatabaseError when the server vanishes in mid-answer.
+        type(error) is psycopg2.DatabaseError
+    )
+
+
+class Retrying:
+    """Runs a function until it works, for a bounded time.
+
+    Args:
+        outage_s: from the first failure of a call until `DatabaseGone`, seconds, >= 0.
+        give_up: asked before each further try; True ends at once (SIGTERM arrived).
+        on_failure: called after each transient failure, before the wait (to drop a
+            session or a cache that may hold what was never committed).
+        sleep: for tests.
+    """
+
+    def __init__(
+        self,
+        *,
+        outage_s: float = OUTAGE_S,
+        give_up: Callable[[], bool] | None = None,
+        on_failure: Callable[[], None] | None = None,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self._outage_s = outage_s
+        self._give_up = give_up or (lambda: False)
+        self._on_failure = on_failure or (lambda: None)
+        self._sleep = sleep
+
+    def __call__(self, what: str, call: Callable[[], T], *, outage_s: float | None = None) -> T:
+        """Return `call()`; `what` names it in the log.
+
+        Raises:
+            DatabaseGone: still failing after the outage; the last error is its cause.
+        """
+        limit_s = self._outage_s if outage_s is None else outage_s
+        for attempt in self._attempts(what, limit_s):
+            with attempt:
+                return call()
+        raise AssertionError("tenacity either returns or raises")  # pragma: no cover
+
+    def _attempts(self, what: str, limit_s: float) -> Iterator[tenacity.AttemptManager]:
+        def warn(state: tenacity.RetryCallState) -> None:
+            error = state.outcome.exception() if state.outcome else None
+            wait_s = state.next_action.sleep if state.next_action else 0.0
+            level = logging.DEBUG if isinstance(error, TryAgain) else logging.WARNING
+            _log.log(
+                level,
+                "database: %s failed (%s), try %d, again in %.1f s",
+                what,
+                one_line(error),
+                state.attempt_number,
+                wait_s,
+                extra={"action": what, "attempt": state.attempt_number, "wait_s": wait_s},
+            )
+            self._on_failure()
+
+        def gone(state: tenacity.RetryCallState) -> None:
+            error = state.outcome.exception() if state.outcome else None
+            self._on_failure()
+            waited_s = state.seconds_since_start or 0.0
+            raise DatabaseGone(
+                f"the database could not be used for {waited_s:.0f} s, {what} was given up: "
+                f"{one_line(error)}"
+            ) from error
+
+        yield from tenacity.Retrying(
+            retry=tenacity.retry_if_exception(is_transient),
+            stop=tenacity.stop_any(
+                tenacity.stop_after_delay(limit_s), lambda _state: self._give_up()
+            ),
+            wait=tenacity.wait_exponential(multiplier=FIRST_WAIT_S, max=LONGEST_WAIT_S)
+            + tenacity.wait_random(0, JITTER_S),
+            sleep=self._sleep,
+            before_sleep=warn,
+            retry_error_callback=gone,
+        )
+
+
+def one_line(error: BaseException | None) -> str:
+    """The first line of the driver's message: no SQL, no parameters, no password."""
+    link = error
+    while link is not None and not isinstance(link, psycopg2.Error):
+        link = getattr(link, "orig", None) or link.__cause__
+    text = str(link if link is not None else error).strip()
+    return text.splitlines()[0] if text else type(error).__name__
