@@ -8,10 +8,8 @@ whole group: the parent decides what an interrupt means.
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import os
 import signal
-import sys
 import time
 import traceback
 from collections.abc import Callable
@@ -23,10 +21,8 @@ from nkat_errors import BadInput, NkatError
 from search.config import SearchFile, parse_search_text
 from search.messages import Event, Failed, Job, Order, Ready, Stop
 from search.objective import SetTrainer, TwoStageObjective
+from search.signals import signal_when_parent_dies
 from storage.checkpoints import CheckpointStore
-
-PR_SET_PDEATHSIG = 1
-"""prctl's option: the signal this process gets when its parent dies (Linux)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,8 +50,7 @@ class ChildSettings:
 
 def die_with_parent(parent_pid: int) -> None:
     """Asks the kernel for SIGKILL when the parent dies; exits if it already has."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    signal_when_parent_dies(signal.SIGKILL)
     if os.getppid() != parent_pid:
         os._exit(1)
 

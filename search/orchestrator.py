@@ -14,7 +14,7 @@ from dataclasses import asdict
 
 from search.config import SearchFile
 from search.notes import Best, study_note, trial_note, write_study_note, write_trial_note
-from search.worker import StopRequest
+from search.signals import StopRequest
 from storage.board import Board
 from storage.checkpoints import CheckpointStore
 from storage.records import Counts, SearchRecord

@@ -31,6 +31,7 @@ from search.messages import (
     Stopped,
 )
 from search.recorder import Recorder
+from search.signals import StopRequest
 from storage.board import Board
 from storage.checkpoints import CheckpointStore
 from storage.errors import LeaseLost
@@ -74,18 +75,6 @@ class WorkerSettings:
     device: str
     note: str = ""
     grace_s: float = 20.0
-
-
-class StopRequest:
-    """What signal handlers may touch: counts the requests, nothing else."""
-
-    def __init__(self) -> None:
-        self.count = 0
-        self.reason = ""
-
-    def __call__(self, reason: str) -> None:
-        self.count += 1
-        self.reason = reason
 
 
 class Worker:
@@ -223,12 +212,16 @@ class Worker:
             trial_number=claim.number,
             attempt=claim.attempt,
             params=params,
-            best_global=self._board.best_value(),
+            best_global=self._best_value(),
         )
         self._heard_at = self._clock()
         if self._child is None or not self._child.send(job):
             log.warning("the training process was gone when its job came")
         return None
+
+    def _best_value(self) -> float | None:
+        best = self._board.best()
+        return None if best is None else best[1]
 
     # -- what the child says -----------------------------------------------------
 

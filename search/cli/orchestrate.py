@@ -1,0 +1,80 @@
+"""`nkat-search orchestrate`: the housekeeper of a search that runs on several machines."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from search.cli.common import StudyOption
+from search.cli.worker import CheckpointDirOption, StateDirOption, StorageOption
+
+
+def register(app: typer.Typer) -> None:
+    app.command("orchestrate")(orchestrate)
+
+
+def orchestrate(
+    storage: StorageOption = None,
+    study: StudyOption = None,
+    state_dir: StateDirOption = None,
+    checkpoint_dir: CheckpointDirOption = None,
+    until_done: Annotated[
+        bool,
+        typer.Option(
+            "--until-done", help="End with the search; without it, keep watching for a new budget."
+        ),
+    ] = False,
+    wait: Annotated[
+        float,
+        typer.Option(
+            "--wait", metavar="SECONDS", min=0, help="How long to wait for database and study."
+        ),
+    ] = 60.0,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Let a paused or stopped search run again, first.")
+    ] = False,
+) -> int:
+    """Watch over a search: give lost trials to other workers, pause a search whose
+    attempts keep failing, write the dashboard's notes, delete old checkpoints.
+
+    Workers do without it (they reap as well, and the budget is exact in any case);
+    `nkat-search run` has it built in.
+
+        nkat-search orchestrate --storage postgresql+psycopg2://nkat:secret@db/nkat
+    """
+    import logging
+    import time
+
+    from search.orchestrator import Orchestrator
+    from search.serve_worker import set_up_logging
+    from search.sessions import checkpoint_dir as find_checkpoint_dir
+    from search.sessions import database, opened
+    from search.signals import StopRequest, stop_on_signals
+    from storage.checkpoints import CheckpointStore
+
+    set_up_logging()
+    stop = StopRequest()
+    with (
+        stop_on_signals(stop),
+        database(storage, state_dir) as url,
+        opened(
+            url, study, role="orchestrator", wait_s=wait, give_up=lambda: bool(stop)
+        ) as session,
+    ):
+        if resume:
+            session.board.set_state("run")
+        logging.getLogger(__name__).info(
+            "watching over %s: %d trials", session.record.study_name, session.record.budget
+        )
+        Orchestrator(
+            board=session.board,
+            search=session.search,
+            record=session.record,
+            checkpoints=CheckpointStore(
+                folder=find_checkpoint_dir(checkpoint_dir, state_dir),
+                study_name=session.record.study_name,
+            ),
+            clock=time.monotonic,
+        ).run(stop=stop, until_done=until_done, sleep=time.sleep)
+    return 0

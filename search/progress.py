@@ -1,0 +1,137 @@
+"""The search as it runs, on a terminal: one bar, one line of scores, the workers.
+
+On something that is not a terminal (a log, CI) the same facts come as plain lines,
+one whenever a trial ends.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from types import TracebackType
+from typing import Self
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.text import Text
+
+from storage.records import Counts, WorkerRow
+from storage.states import WorkerState
+
+
+def duration(seconds: float) -> str:
+    """`42 s`, `7 min 05 s`, `2 h 10 min`."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+
+
+class TimeLeft:
+    """Time left from the pace of this run; says nothing before the first trial ended.
+
+    Args:
+        done: trials that count already when this run starts.
+        started_at: monotonic seconds.
+    """
+
+    def __init__(self, *, done: int, started_at: float) -> None:
+        self._done_before = done
+        self._started_at = started_at
+
+    def estimate_s(self, counts: Counts, now: float) -> float | None:
+        fresh = counts.done - self._done_before
+        if fresh <= 0:
+            return None
+        return (now - self._started_at) / fresh * (counts.budget - counts.done)
+
+
+def worker_line(row: WorkerRow) -> str:
+    """`worker cuda:0: trial 12, stage 1, cifar10, epoch 3`."""
+    where = f"{row.device} on {row.host}"
+    if row.trial is None:
+        return (
+            f"{where}: idle" if row.state is WorkerState.ALIVE else f"{where}: {row.state.value}"
+        )
+    parts = [f"trial {row.trial}"]
+    if row.attempt and row.attempt > 1:
+        parts.append(f"attempt {row.attempt}")
+    if row.stage:
+        parts += [f"stage {row.stage}", f"{row.dataset} epoch {row.epoch}"]
+    return f"{where}: " + ", ".join(parts)
+
+
+class SearchProgress:
+    """A context that shows the search until it is left.
+
+    Args:
+        console: where.
+        title: what runs.
+        done: trials that count already.
+        clock: monotonic seconds.
+    """
+
+    def __init__(
+        self, *, console: Console, title: str, done: int, clock: Callable[[], float]
+    ) -> None:
+        self._console = console
+        self._title = title
+        self._clock = clock
+        self._left = TimeLeft(done=done, started_at=clock())
+        self._shown = done
+        self._bar = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("trials"),
+            TimeElapsedColumn(),
+            TextColumn("{task.fields[left]}"),
+            console=console,
+        )
+        self._task = self._bar.add_task(title, total=None, completed=done, left="")
+        self._live = Live(console=console, refresh_per_second=4) if console.is_terminal else None
+
+    def __enter__(self) -> Self:
+        if self._live is not None:
+            self._live.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._live is not None:
+            self._live.stop()
+
+    def update(
+        self, counts: Counts, best: tuple[int, float] | None, workers: Sequence[WorkerRow]
+    ) -> None:
+        left_s = self._left.estimate_s(counts, self._clock())
+        left = "" if left_s is None else f"about {duration(left_s)} left"
+        facts = self._facts(counts, best)
+        if self._live is not None:
+            self._bar.update(self._task, total=counts.budget, completed=counts.done, left=left)
+            lines = [Text(facts), *(Text("  " + worker_line(w), style="dim") for w in workers)]
+            self._live.update(Group(self._bar, *lines))
+        elif counts.done != self._shown:
+            self._console.print(
+                f"{counts.done}/{counts.budget} trials; {facts}" + (f"; {left}" if left else ""),
+                highlight=False,
+            )
+        self._shown = counts.done
+
+    @staticmethod
+    def _facts(counts: Counts, best: tuple[int, float] | None) -> str:
+        parts = [f"{counts.complete} passed", f"{counts.pruned} pruned"]
+        if counts.lost or counts.failed_attempts:
+            parts.append(f"{counts.lost + counts.failed_attempts} attempts lost or failed")
+        parts.append(
+            "no Global TPE score yet"
+            if best is None
+            else f"best Global TPE score {best[1]:.4f} (trial {best[0]})"
+        )
+        return ", ".join(parts)

@@ -1,0 +1,165 @@
+"""What `nkat-search worker` does: one worker on one device, or one per GPU."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import signal
+import socket
+import sys
+import time
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from uuid import uuid4
+
+import optuna
+
+from search.child import ChildSettings
+from search.devices import gpu_count
+from search.sessions import Session, checkpoint_dir, database, opened
+from search.signals import StopRequest, signal_when_parent_dies, stop_on_signals
+from search.worker import Ending, Worker, WorkerSettings
+from search.worker_pool import WorkerPool
+from storage.checkpoints import CheckpointStore
+
+log = logging.getLogger(__name__)
+
+EXIT_SIGTERM = 128 + signal.SIGTERM
+EXIT_SIGINT = 128 + signal.SIGINT
+POOL_TICK_S = 0.5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerOptions:
+    """The command's options (see `nkat-search worker --help`)."""
+
+    storage: str | None
+    study: str | None
+    device: str
+    data_dir: Path | None
+    state_dir: Path | None
+    checkpoint_dir: Path | None
+    threads: int | None
+    grace_s: float
+    wait_s: float
+    rehearsal: str | None
+    with_parent: bool
+
+
+def serve_worker(options: WorkerOptions) -> int:
+    """Works until the search is done (0) or a signal comes (143, 130)."""
+    set_up_logging()
+    if options.with_parent:
+        signal_when_parent_dies(signal.SIGTERM)
+    device = options.device
+    if device == "auto":
+        gpus = gpu_count()
+        if gpus > 1:
+            return _serve_all(options, [f"cuda:{i}" for i in range(gpus)])
+        device = "cuda:0" if gpus else "cpu"
+    stop = StopRequest()
+    with (
+        stop_on_signals(stop),
+        database(options.storage, options.state_dir) as url,
+        opened(
+            url,
+            options.study,
+            role="worker",
+            wait_s=options.wait_s,
+            give_up=lambda: stop.count > 0,
+        ) as session,
+    ):
+        ending = _make_worker(options, session, device, stop).run()
+    log.info("%s", ending.value)
+    if ending is Ending.STOPPED:
+        return EXIT_SIGINT if stop.reason == "SIGINT" else EXIT_SIGTERM
+    return 0
+
+
+def _make_worker(
+    options: WorkerOptions, session: Session, device: str, stop: StopRequest
+) -> Worker:
+    folder = checkpoint_dir(options.checkpoint_dir, options.state_dir)
+    study_name = session.record.study_name
+    return Worker(
+        board=session.board,
+        search=session.search,
+        sampler=new_sampler(session.search.seed),
+        child=ChildSettings(
+            search_text=session.record.search_text,
+            device=device,
+            data_dir=options.data_dir,
+            checkpoint_dir=folder,
+            study_name=study_name,
+            threads=options.threads,
+            rehearsal=options.rehearsal,
+        ),
+        settings=WorkerSettings(
+            host=socket.gethostname(), pid=os.getpid(), device=device, grace_s=options.grace_s
+        ),
+        checkpoints=CheckpointStore(folder=folder, study_name=study_name),
+        stop=stop,
+        clock=time.monotonic,
+        sleep=time.sleep,
+    )
+
+
+def new_sampler(seed: int) -> optuna.samplers.TPESampler:
+    """Optuna's TPESampler with a seed of this process's own.
+
+    Workers with one seed would draw the same start-up points, each of them.
+    """
+    text = f"{seed}/{uuid4()}".encode()
+    own = int.from_bytes(hashlib.sha256(text).digest()[:4], "big")
+    return optuna.samplers.TPESampler(seed=own)
+
+
+def _serve_all(options: WorkerOptions, devices: list[str]) -> int:
+    """One worker process per GPU, watched; a signal stops them all in good order."""
+    arguments = ["worker", "--with-parent", "--grace", str(options.grace_s)]
+    arguments += ["--wait", str(options.wait_s)]
+    for name, value in (
+        ("--storage", options.storage),
+        ("--study", options.study),
+        ("--data-dir", options.data_dir),
+        ("--state-dir", options.state_dir),
+        ("--checkpoint-dir", options.checkpoint_dir),
+        ("--threads", options.threads),
+        ("--rehearsal", options.rehearsal),
+    ):
+        if value is not None:
+            arguments += [name, str(value)]
+    stop = StopRequest()
+    with stop_on_signals(stop):
+        pool = WorkerPool(
+            commands={d.replace(":", ""): [*arguments, "--device", d] for d in devices},
+            log_folder=None,
+            clock=time.monotonic,
+        )
+        failures: list[str] = []
+        try:
+            while not stop and not pool.all_ended:
+                failures += pool.tick()
+                time.sleep(POOL_TICK_S)
+        finally:
+            pool.stop(grace_s=options.grace_s + 5)
+    if stop:
+        return EXIT_SIGINT if stop.reason == "SIGINT" else EXIT_SIGTERM
+    for line in failures:
+        log.error("%s", line)
+    return 1 if failures else 0
+
+
+def set_up_logging() -> None:
+    """One line an event on stderr, with UTC time; Optuna's own chatter off."""
+    handler = logging.StreamHandler(sys.stderr)
+    formatter = logging.Formatter(
+        "%(asctime)s %(levelname).1s %(message)s", datefmt="%Y-%m-%dT%H:%M:%SZ"
+    )
+    formatter.converter = time.gmtime
+    handler.setFormatter(formatter)
+    logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)

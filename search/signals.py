@@ -1,0 +1,53 @@
+"""SIGTERM and Ctrl-C as a request that loops look at, never as an exception."""
+
+from __future__ import annotations
+
+import ctypes
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+PR_SET_PDEATHSIG = 1
+"""prctl's option: the signal this process gets when its parent dies (Linux)."""
+
+
+class StopRequest:
+    """Counts the requests to stop; a second one means at once.
+
+    Handlers only touch this, since an exception in the middle of a database call
+    could leave it half done.
+    """
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.reason = ""
+
+    def __call__(self, reason: str) -> None:
+        self.count += 1
+        self.reason = reason
+
+    def __bool__(self) -> bool:
+        return self.count > 0
+
+
+@contextmanager
+def stop_on_signals(stop: StopRequest) -> Iterator[StopRequest]:
+    """SIGTERM and SIGINT call `stop` while the context lasts."""
+
+    def handle(number: int, _frame: FrameType | None) -> None:
+        stop(signal.Signals(number).name)
+
+    before = {number: signal.signal(number, handle) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def signal_when_parent_dies(number: signal.Signals) -> None:
+    """Asks the kernel for that signal when the parent is gone (Linux; else nothing)."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, number)
