@@ -6,7 +6,7 @@ from typing import Literal
 
 import torch
 
-from model.augment.crop import CHANNEL_ORDERS, CropMode, gather_pixels, source_positions
+from model.augment.crop import CHANNEL_ORDERS, CropMode, crop_positions, gather_pixels
 from model.augment.cutout import cutout_mask
 from model.augment.draws import uniform_int
 from model.augment.rand_augment import RandAugment, draw_codes
@@ -25,8 +25,8 @@ _FIRST_OPERATION = 7
 class Augment:
     """One recipe's augmentation, every image with its own random choices.
 
-    In this order: random crop, flip, channel shuffle (one gather, RandAugment's first
-    geometric operation included), RandAugment's operations, cutout.  The crop looks
+    In this order: random crop, flip, channel shuffle (one gather), RandAugment's
+    operations, cutout.  The crop looks
     beyond the border into the mirrored image for RGB and into black for grey images.
 
         augment = Augment(train_config, info, mean=train.mean, device="cuda")
@@ -72,7 +72,6 @@ class Augment:
         fill = torch.zeros(info.channels) if mean is None else mean * 255
         self._fill = fill.to(device=device, dtype=torch.float32)[:, None, None]
         self._orders = torch.tensor(CHANNEL_ORDERS, device=device)
-        self._grid = torch.arange(info.image_size**2, device=device)[None]
         self._rand_augment = (
             RandAugment(
                 magnitude=train_config.randaugment_magnitude,
@@ -114,9 +113,9 @@ class Augment:
             draw_codes(uniform[:, _FIRST_OPERATION + 2 * step : _FIRST_OPERATION + 2 * step + 2])
             for step in range(self.config.randaugment_ops)
         ]
-        images = self._place(images, uniform, codes[0] if codes else None)
-        for step, code in enumerate(codes):
-            images = self._operate(images, code, placed=step == 0)
+        images = self._place(images, uniform)
+        for code in codes:
+            images = self._operate(images, code)
         values = images.to(torch.float32)
         if self.config.cutout:
             blanked = cutout_mask(
@@ -125,18 +124,12 @@ class Augment:
             values = torch.where(blanked, self._fill, values)
         return values
 
-    def _place(
-        self, images: torch.Tensor, uniform: torch.Tensor, code: torch.Tensor | None
-    ) -> torch.Tensor:
-        """Crop, flip, channel shuffle and the first operation's geometry: one gather."""
+    def _place(self, images: torch.Tensor, uniform: torch.Tensor) -> torch.Tensor:
+        """Crop, flip and channel shuffle: one gather."""
         padding = self.config.crop_padding
-        if not (padding or self.flip or self.shuffle or code is not None):
+        if not (padding or self.flip or self.shuffle):
             return images
-        positions = self._grid
-        if code is not None and self._rand_augment is not None:
-            positions = self._rand_augment.positions(code)
-        positions = source_positions(
-            positions,
+        positions = crop_positions(
             size=self.info.image_size,
             shift_y=uniform_int(uniform[:, _CROP_Y], 2 * padding + 1) - padding,
             shift_x=uniform_int(uniform[:, _CROP_X], 2 * padding + 1) - padding,
@@ -147,14 +140,13 @@ class Augment:
         if self.shuffle:
             order = uniform_int(uniform[:, _ORDER], len(CHANNEL_ORDERS))
             channels = self._orders[torch.where(uniform[:, _SHUFFLE] < self.shuffle, order, 0)]
-        return gather_pixels(images, positions, channels)
+        inside = self.crop_mode == "reflect"
+        return gather_pixels(images, positions, channels=channels, inside=inside)
 
-    def _operate(self, images: torch.Tensor, code: torch.Tensor, *, placed: bool) -> torch.Tensor:
-        """One RandAugment operation per image; `placed`: its geometry is already done."""
+    def _operate(self, images: torch.Tensor, codes: torch.Tensor) -> torch.Tensor:
+        """One RandAugment operation per image."""
         if self._rand_augment is None:
             return images
-        if not placed:
-            images = self._rand_augment.move(images, code)
         if self.route == "grouped":
-            return self._rand_augment.recolour_grouped(images, code)
-        return self._rand_augment.recolour(images, code)
+            return self._rand_augment.grouped(images, codes)
+        return self._rand_augment.fused(images, codes)

@@ -3,11 +3,11 @@
 torchvision draws one operation for the whole batch; here every image has its own
 code (`model/augment/operations.py`).  Two routes give the same pictures:
 
-- `fused` applies every colour operation to every image with that image's (mostly
-  neutral) levels.  No shape and no branch depends on the draw, so it can be compiled
+- `fused` applies every operation to every image with that image's (mostly neutral)
+  levels.  No shape and no branch depends on the draw, so it can be compiled
   and captured in a CUDA graph.
 - `grouped` sorts the images by code and runs each operation on its own few images:
-  an eighth of the work, for the CPU, where reading the codes costs nothing.
+  a fraction of the work, for the CPU, where reading the codes costs nothing.
 """
 
 from __future__ import annotations
@@ -60,25 +60,8 @@ class RandAugment:
             magnitude=magnitude, image_size=image_size, device=device
         )
 
-    def positions(self, codes: torch.Tensor) -> torch.Tensor:
-        """Where each pixel comes from: int64 [B, H*W], -1 for 0.
-
-        Args:
-            codes: int64 [B].
-        """
-        return self.tables.positions[codes]
-
-    def move(self, images: torch.Tensor, codes: torch.Tensor) -> torch.Tensor:
-        """The geometric part: images of a colour code stay as they are.
-
-        Args:
-            images: uint8 [B, C, H, W].
-            codes: int64 [B].
-        """
-        return gather_pixels(images, self.positions(codes))
-
-    def recolour(self, images: torch.Tensor, codes: torch.Tensor) -> torch.Tensor:
-        """The colour part, fused: images of a geometric code stay as they are.
+    def fused(self, images: torch.Tensor, codes: torch.Tensor) -> torch.Tensor:
+        """Every image changed by its own operation; static shapes, no synchronisation.
 
         Args:
             images: uint8 [B, C, H, W].
@@ -87,6 +70,26 @@ class RandAugment:
         Returns:
             uint8 [B, C, H, W].
         """
+        return self._recolour(gather_pixels(images, self.tables.positions[codes]), codes)
+
+    def grouped(self, images: torch.Tensor, codes: torch.Tensor) -> torch.Tensor:
+        """`fused`, operation by operation (reads the codes: not for capture)."""
+        result = images.clone()
+        operation = codes // 2
+        order = operation.argsort(stable=True)
+        counts = torch.bincount(operation, minlength=len(OPERATIONS)).tolist()
+        geometric = order[counts[0] : sum(counts[:BRIGHTNESS])]
+        groups = [*torch.split(order, counts)[BRIGHTNESS:]]
+        if len(geometric):
+            positions = self.tables.positions[codes[geometric]]
+            result[geometric] = gather_pixels(images[geometric], positions)
+        for kind, members in enumerate(groups, start=BRIGHTNESS):
+            if len(members):
+                result[members] = self._one_colour(kind, images[members], codes[members])
+        return result
+
+    def _recolour(self, images: torch.Tensor, codes: torch.Tensor) -> torch.Tensor:
+        """All colour operations at once; images of a geometric code stay as they are."""
         tables = self.tables
         column = codes[:, None, None, None]
         operation = column // 2
@@ -111,19 +114,7 @@ class RandAugment:
         equalized = apply_table(images, equalize_table(images))
         return torch.where(operation == EQUALIZE, equalized, whole)
 
-    def recolour_grouped(self, images: torch.Tensor, codes: torch.Tensor) -> torch.Tensor:
-        """`recolour`, operation by operation (reads the codes: not for capture)."""
-        result = images.clone()
-        operation = codes // 2
-        order = operation.argsort(stable=True)
-        counts = torch.bincount(operation, minlength=len(OPERATIONS)).tolist()
-        for kind, members in enumerate(torch.split(order, counts)):
-            if kind < BRIGHTNESS or not len(members):
-                continue
-            result[members] = self._one_operation(kind, images[members], codes[members])
-        return result
-
-    def _one_operation(
+    def _one_colour(
         self, operation: int, images: torch.Tensor, codes: torch.Tensor
     ) -> torch.Tensor:
         """One colour operation on images that all drew it."""
