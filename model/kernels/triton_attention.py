@@ -260,7 +260,7 @@ def _forward(
     q: Tensor, k: Tensor, v: Tensor, values: Tensor, seed: Tensor, salt: int
 ) -> tuple[Tensor, Tensor, Tensor]:
     o, lse, mask = _outputs(q)
-    forward_into(o, lse, mask, *(_dense(part) for part in (q, k, v)), values, seed, salt)
+    forward_into(o, lse, mask, _dense(q), _dense(k), _dense(v), values, seed, salt)
     return o, lse, mask
 
 
@@ -279,8 +279,8 @@ def _backward(
 ) -> Tensor:
     packed = _packed_gradient(q)
     dq, dk, dv = (part.transpose(1, 2) for part in packed.unbind(2))
-    inputs = (_dense(part) for part in (q, k, v))
-    backward_into(dq, dk, dv, _dense(do), *inputs, o, lse, mask, values, seed, salt)
+    q, k, v, do = _dense(q), _dense(k), _dense(v), _dense(do)
+    backward_into(dq, dk, dv, do, q, k, v, o, lse, mask, values, seed, salt)
     return packed
 
 

@@ -1,4 +1,4 @@
-# mypy: disable-error-code="no-untyped-def,no-untyped-call,misc,type-arg"
+# mypy: disable-error-code="no-untyped-def,no-untyped-call,untyped-decorator,misc"
 """The filtered attention's backward kernels.
 
 The keep mask comes from the forward pass as bits.  It is not found again from a

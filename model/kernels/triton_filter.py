@@ -1,4 +1,4 @@
-# mypy: disable-error-code="no-untyped-def,no-untyped-call,misc,type-arg"
+# mypy: disable-error-code="no-untyped-def,no-untyped-call,untyped-decorator,misc"
 """Which keys a query keeps, found in registers without a sort (Triton device functions).
 
 One tile holds every score of its rows, so both filters need row reductions only.
@@ -44,7 +44,7 @@ def keep_few(s, s_x, top_k, top_p, row_ok, M: tl.constexpr):
     total = tl.zeros([M], tl.float32)
     values = tl.full([M, FEW_KEYS], float("inf"), tl.float32)
     before = tl.full([M, FEW_KEYS], float("inf"), tl.float32)
-    for r in range(0, top_k):
+    for r in range(top_k):
         inside = tl.max(tl.where(s < value[:, None], s, float("-inf")), 1)
         value = tl.maximum(inside, tl.where(s_x < value, s_x, float("-inf")))
         here = (slot == r)[None, :]
@@ -64,7 +64,7 @@ def keep_few(s, s_x, top_k, top_p, row_ok, M: tl.constexpr):
 def keep_by_rank(s, s_x, top_k, M: tl.constexpr):
     """First `top_k` (1 <= top_k < keys) by falling score, equal ones by rising index."""
     code = tl.zeros([M], tl.uint32)
-    for step in range(0, 32):
+    for step in range(32):
         bit = (tl.full([M], 1, tl.uint32) << (31 - step)).to(tl.uint32)
         candidate = code | bit
         limit = float_from_code(candidate)
@@ -91,7 +91,7 @@ def keep_by_mass(s, s_x, keep, keep_x, top_p, M: tl.constexpr):
     mass_x = tl.where(keep_x, tl.exp2((s_x - highest) * 1.4426950408889634), 0.0)
     wanted = top_p * (tl.sum(mass, 1) + mass_x)
     code = tl.zeros([M], tl.uint32)
-    for step in range(0, 32):
+    for step in range(32):
         bit = (tl.full([M], 1, tl.uint32) << (31 - step)).to(tl.uint32)
         candidate = code | bit
         limit = float_from_code(candidate)

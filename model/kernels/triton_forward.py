@@ -1,4 +1,4 @@
-# mypy: disable-error-code="no-untyped-def,no-untyped-call,misc,type-arg"
+# mypy: disable-error-code="no-untyped-def,no-untyped-call,untyped-decorator,misc"
 """The filtered attention's forward kernel, and what it shares with the backward ones."""
 
 from __future__ import annotations
