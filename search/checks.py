@@ -129,7 +129,7 @@ def _check_warmup(search_file: SearchFile) -> None:
             )
 
 
-def _lambdas(search_file: SearchFile) -> list[tuple[float, dict[str, Any]]] | None:
+def lambdas_of_space(search_file: SearchFile) -> list[tuple[float, dict[str, Any]]] | None:
     """lambda of every value of the space it depends on; None for `parameters`, which
     needs the network (`describe` and `create` count it)."""
     reading = search_file.lambda_reading
@@ -154,7 +154,7 @@ def _lambdas(search_file: SearchFile) -> list[tuple[float, dict[str, Any]]] | No
 
 
 def _check_threshold(search_file: SearchFile) -> tuple[str, ...]:
-    found = _lambdas(search_file)
+    found = lambdas_of_space(search_file)
     if found is None:
         return ()
     threshold = search_file.gate.threshold

@@ -1,0 +1,85 @@
+"""Options and output that several commands share."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from nkat_errors import BadInput
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+StorageOption = Annotated[
+    str | None,
+    typer.Option(
+        "--storage",
+        envvar="NKAT_STORAGE",
+        metavar="URL",
+        help="Database of the search, `postgresql+psycopg2://user:password@host:5432/name`.",
+    ),
+]
+DataDirOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--data-dir",
+        envvar="NKAT_DATA_DIR",
+        metavar="DIR",
+        help="Folder of prepared sets (NAME.npz); left out, the originals are downloaded.",
+    ),
+]
+StudyOption = Annotated[
+    str | None,
+    typer.Option("--study", metavar="NAME", help="Study; left out, the only one of the database."),
+]
+JsonOption = Annotated[
+    bool, typer.Option("--json", help="Print JSON on stdout instead of tables.")
+]
+DeviceOption = Annotated[
+    str,
+    typer.Option("--device", metavar="NAME", help="`auto`, `cpu`, `cuda` or `cuda:N`."),
+]
+
+
+def need_storage(url: str | None) -> str:
+    """The storage URL, which the command cannot do without."""
+    if not url:
+        raise BadInput(
+            "no database named: give --storage postgresql+psycopg2://user:password@host/name "
+            "or set NKAT_STORAGE (`nkat-search run` starts one of its own)"
+        )
+    return url
+
+
+def out_console() -> Console:
+    """stdout: results."""
+    from rich.console import Console
+
+    return Console(highlight=False)
+
+
+def note_console() -> Console:
+    """stderr: progress and notes, so that --json output stays clean."""
+    from rich.console import Console
+
+    return Console(stderr=True, highlight=False)
+
+
+def print_json(value: Any) -> None:
+    """One JSON document on stdout; NaN and infinity become null, as JSON has neither."""
+    typer.echo(json.dumps(finite(value), indent=2, default=str))
+
+
+def finite(value: Any) -> Any:
+    """The value with every NaN and infinity replaced by None."""
+    if isinstance(value, dict):
+        return {key: finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [finite(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value

@@ -1,0 +1,80 @@
+"""Where a result came from: code, packages and data, as far as it can be known."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import platform
+import re
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+PACKAGES = ("torch", "torchvision", "optuna", "numpy", "sqlalchemy", "triton")
+"""Whose versions can change a score or its record."""
+
+_NOTE = re.compile(
+    r"(?P<name>[\w-]+): (?P<source>\w+), (?P<size>\d+) images, sha256 (?P<checksum>[0-9a-f]+)"
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DataSource:
+    """One data set as a worker found it."""
+
+    source: str
+    train_size: int
+    checksum: str
+
+
+def code_version(folder: Path | None = None) -> str:
+    """The package's version, and the git commit when the code runs from a checkout.
+
+    Args:
+        folder: of the code; this package's own by default.
+    """
+    version = importlib.metadata.version("nkat-search")
+    root = folder or Path(__file__).resolve().parent.parent
+    if not (root / ".git").exists():  # an installed copy may lie inside another checkout
+        return version
+    try:
+        commit = _git(root, "rev-parse", "--short=12", "HEAD")
+        changed = _git(root, "status", "--porcelain", "--untracked-files=no")
+    except (OSError, subprocess.SubprocessError):
+        return version
+    return f"{version}+g{commit}{'.changed' if changed else ''}"
+
+
+def _git(root: Path, *arguments: str) -> str:
+    done = subprocess.run(
+        ["git", "-C", str(root), *arguments],
+        capture_output=True,
+        text=True,
+        timeout=10,
+        check=True,
+    )
+    return done.stdout.strip()
+
+
+def package_versions() -> dict[str, str]:
+    """Versions of Python and of `PACKAGES`, those that are installed."""
+    versions = {"python": platform.python_version()}
+    for name in PACKAGES:
+        try:
+            versions[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return versions
+
+
+def read_data_note(note: str) -> dict[str, DataSource]:
+    """The sets of a trial's `data_note` attribute, by name.
+
+    The note reads `NAME: SOURCE, N images, sha256 HEX; ...`; parts of another form
+    (a remark) are left out.
+    """
+    return {
+        found["name"]: DataSource(
+            source=found["source"], train_size=int(found["size"]), checksum=found["checksum"]
+        )
+        for found in _NOTE.finditer(note)
+    }
