@@ -18,7 +18,7 @@ RUN apt-get update \
       DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends python3-dev; fi \
  && rm -rf /var/lib/apt/lists/*
 
-# Empty means: what deploy/constraints.txt pins.  A version given here wins over it.
+# Empty means: what constraints.txt pins.  A version given here wins over it.
 ARG TORCH_VERSION=
 ARG TORCHVISION_VERSION=
 ARG OPTUNA_VERSION=
@@ -28,7 +28,7 @@ ARG PIP_EXTRA_INDEX_URL=
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore
 
 WORKDIR /build
-COPY pyproject.toml deploy/constraints.txt deploy/image/requirements.py ./
+COPY pyproject.toml constraints.txt deploy/image/requirements.py ./
 # Dependencies stand in a layer of their own: a change of our code copies a few hundred kB.
 RUN --mount=type=cache,target=/root/.cache/pip \
     --mount=type=bind,from=wheels,target=/wheels \
