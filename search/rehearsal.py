@@ -217,6 +217,17 @@ class RehearsedSetTrainer:
     def images(self, dataset: str) -> ImageFacts:
         return RehearsedImages()
 
+    def final_results(self, params: Mapping[str, Any]) -> dict[str, float]:
+        """Final accuracy per data set: what a trial with these parameters must report."""
+        results = {}
+        for entry in self._search.datasets:
+            model, train = self._search.resolve_for(params, entry, RehearsedImages())
+            values = model.to_dict() | train.to_dict()
+            results[entry.name] = self._answers.accuracy(
+                values, entry.name, _fingerprint(model, train)
+            )
+        return results
+
     def start(
         self,
         *,

@@ -152,7 +152,7 @@ def _serve_all(options: WorkerOptions, devices: list[str]) -> int:
     return 1 if failures else 0
 
 
-def set_up_logging() -> None:
+def set_up_logging(level: str = "INFO") -> None:
     """One line an event on stderr, with UTC time; Optuna's own chatter off."""
     handler = logging.StreamHandler(sys.stderr)
     formatter = logging.Formatter(
@@ -160,6 +160,6 @@ def set_up_logging() -> None:
     )
     formatter.converter = time.gmtime
     handler.setFormatter(formatter)
-    logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
+    logging.basicConfig(level=level, handlers=[handler], force=True)
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)

@@ -25,6 +25,7 @@ EXIT_FAILED = 1
 EXIT_BAD_INPUT = 2
 RESTART_BACKOFF_S = 2.0
 """Doubled at each restart of the same worker."""
+LONGEST_BACKOFF_S = 60.0
 MAX_RESTARTS = 5
 """Restarts of one worker in one run, after ends that are not its own decision."""
 LOG_TAIL_CHARACTERS = 4000
@@ -52,6 +53,10 @@ class WorkerPool:
         log_folder: gets NAME.log, appended; None lets the workers write where we do.
         environment: added to this process's.
         clock: monotonic seconds.
+        max_restarts: of one worker, after ends that are not its own decision; None for
+            no limit.
+        backoff_s: before the first restart, doubled at each further one (at most 60 s);
+            without a limit on restarts it stays the same.
     """
 
     def __init__(
@@ -61,11 +66,15 @@ class WorkerPool:
         log_folder: Path | None,
         environment: dict[str, str] | None = None,
         clock: Callable[[], float],
+        max_restarts: int | None = MAX_RESTARTS,
+        backoff_s: float = RESTART_BACKOFF_S,
     ) -> None:
         if log_folder is not None:
             log_folder.mkdir(parents=True, exist_ok=True)
         self._environment = {**os.environ, **(environment or {})}
         self._clock = clock
+        self._max_restarts = max_restarts
+        self._backoff_s = backoff_s
         self._slots = [
             _Slot(
                 name=name,
@@ -143,10 +152,12 @@ class WorkerPool:
         if code == EXIT_BAD_INPUT:
             slot.ended = True
             raise BadInput(last)
-        if code == EXIT_FAILED or slot.restarts >= MAX_RESTARTS:
+        used_up = self._max_restarts is not None and slot.restarts >= self._max_restarts
+        if code == EXIT_FAILED or used_up:
             slot.ended = True
             return f"{slot.name} ended: {last}"
-        slot.start_at = self._clock() + RESTART_BACKOFF_S * 2**slot.restarts
+        doublings = 0 if self._max_restarts is None else slot.restarts
+        slot.start_at = self._clock() + min(self._backoff_s * 2**doublings, LONGEST_BACKOFF_S)
         slot.restarts += 1
         log.warning("%s ended with code %d and is started again", slot.name, code)
         return None

@@ -1,0 +1,137 @@
+"""`nkat-search rehearse`: try a search file in seconds, with faults, before it costs days."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from search.cli.common import JsonOption, note_console, out_console, print_json
+
+if TYPE_CHECKING:
+    from search.rehearse import RehearsalReport
+
+
+def register(app: typer.Typer) -> None:
+    app.command("rehearse")(rehearse)
+
+
+def rehearse(
+    config: Annotated[
+        Path, typer.Option("--config", metavar="FILE", help="The search file to rehearse.")
+    ] = Path("configs/search.yaml"),
+    trials: Annotated[
+        int | None,
+        typer.Option("--trials", metavar="N", min=1, help="Budget, instead of the file's."),
+    ] = None,
+    workers: Annotated[
+        int, typer.Option("--workers", metavar="N", min=1, help="Worker processes.")
+    ] = 2,
+    faults: Annotated[
+        str,
+        typer.Option(
+            "--faults",
+            metavar="LIST",
+            help="Like `kill=0.05,drop=0.1`; a rate is faults per ended trial for kill, term, "
+            "stall, kill_child, drop and restart, a share of configurations for oom and nan, a "
+            "probability per epoch for crash and hang.  `all` is every one of them, `none` none.",
+        ),
+    ] = "none",
+    seed: Annotated[int, typer.Option("--seed", help="Of the faults and the formula.")] = 0,
+    epochs: Annotated[
+        int, typer.Option("--epochs", min=1, help="Made-up epochs per data set.")
+    ] = 2,
+    epoch_s: Annotated[
+        float, typer.Option("--epoch-s", metavar="SECONDS", min=0, help="Time of each.")
+    ] = 0.02,
+    lease_s: Annotated[
+        float, typer.Option("--lease-s", metavar="SECONDS", min=0.5, help="Lease of a trial.")
+    ] = 4.0,
+    table: Annotated[
+        Path | None,
+        typer.Option(
+            "--table",
+            metavar="CSV",
+            help="Accuracies to answer with (columns: the searched parameters and "
+            "accuracy_<set>), instead of the formula.",
+        ),
+    ] = None,
+    as_json: JsonOption = False,
+) -> int:
+    """Run a whole search with made-up accuracies on a real database with real worker
+    processes, injure it on purpose, and check what the service promises.
+
+    Exit code 0 when every promise held, 1 when one was broken.
+
+        nkat-search rehearse --config configs/search.yaml
+        nkat-search rehearse --trials 200 --workers 4 --faults all --seed 7
+    """
+    from dataclasses import replace
+
+    from search.config import load_search_file
+    from search.faults import KINDS, parse_rates
+    from search.rehearsal import Rehearsal, Table
+    from search.rehearse import RehearsalOptions
+    from search.rehearse import rehearse as run_rehearsal
+    from search.serve_worker import set_up_logging
+    from search.signals import StopRequest, stop_on_signals
+
+    search = load_search_file(config)
+    if trials is not None:
+        search = replace(search, n_trials=trials)
+    rates = parse_rates(faults)
+    if table is not None:
+        Table(table, search)  # a bad table is said now, not by eight workers
+    plan = Rehearsal(
+        seed=seed,
+        epoch_s=epoch_s,
+        epochs=epochs,
+        memory_rate=rates.get("oom", 0.0),
+        nan_rate=rates.get("nan", 0.0),
+        crash_rate=rates.get("crash", 0.0),
+        hang_rate=rates.get("hang", 0.0),
+        table=None if table is None else str(table.resolve()),
+    )
+    set_up_logging(level="ERROR")
+    stop = StopRequest()
+    with stop_on_signals(stop):
+        report = run_rehearsal(
+            RehearsalOptions(
+                search=search,
+                workers=workers,
+                plan=plan,
+                rates={kind: rates[kind] for kind in KINDS if kind in rates},
+                lease_s=lease_s,
+                stop=stop,
+            ),
+            note_console(),
+        )
+    if as_json:
+        print_json(report.to_dict())
+    else:
+        _show(report)
+    return 0 if report.held else 1
+
+
+def _show(report: RehearsalReport) -> None:
+    from rich.table import Table
+
+    table = Table("promise", "", "counts")
+    for promise in report.promises:
+        verdict = "[green]held[/green]" if promise.held else "[red]BROKEN[/red]"
+        table.add_row(promise.text, verdict, promise.counts)
+    console = out_console()
+    console.print(table)
+    fired = ", ".join(f"{n} {kind}" for kind, n in sorted(report.faults.items())) or "none"
+    console.print(f"{report.trials} trials in {report.seconds:.1f} s; faults fired: {fired}")
+    if report.recovery_p50_s is not None and report.recovery_max_s is not None:
+        console.print(
+            f"lost trials went on after {report.recovery_p50_s:.1f} s (median), "
+            f"{report.recovery_max_s:.1f} s (longest)"
+        )
+    if report.best is not None:
+        console.print(
+            f"{report.passed} passed the gate; best made-up Global TPE score "
+            f"{report.best[1]:.4f} (trial {report.best[0]})"
+        )
