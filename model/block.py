@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from model.attention import NKATAttention
 from model.config import ModelConfig
+from model.scaled_linear import scaled_linear
 
 
 class Block(nn.Module):
@@ -27,7 +29,8 @@ class Block(nn.Module):
         self.attention = NKATAttention(config, layer=layer)
         self.attention_scale = nn.Parameter(torch.empty(()))
         self.mlp_norm = nn.LayerNorm(dim)
-        self.mlp = nn.Sequential(nn.Linear(dim, hidden), nn.GELU(), nn.Linear(hidden, dim))
+        self.expand = nn.Linear(dim, hidden)
+        self.contract = nn.Linear(hidden, dim)
         self.mlp_scale = nn.Parameter(torch.empty(()))
         self.reset_parameters()
 
@@ -38,7 +41,9 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor, colours: Tensor | None = None) -> Tensor:
         """[B, N, D] to [B, N, D]; `colours` [3, B, N, D] only with split heads."""
-        attended: Tensor = self.attention(self.attention_norm(x), stream=x, colours=colours)
-        x = x + self.attention_scale * attended
-        transformed: Tensor = self.mlp(self.mlp_norm(x))
-        return x + self.mlp_scale * transformed
+        attended: Tensor = self.attention(
+            self.attention_norm(x), stream=x, scale=self.attention_scale, colours=colours
+        )
+        x = x + attended
+        hidden = F.gelu(self.expand(self.mlp_norm(x)))
+        return x + scaled_linear(hidden, self.contract, self.mlp_scale)
