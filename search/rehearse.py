@@ -7,6 +7,7 @@ with the counts behind it.
 
 from __future__ import annotations
 
+import itertools
 import random
 import tempfile
 import time
@@ -314,7 +315,7 @@ class _Rehearsing:
             by_trial.setdefault(attempt.number, []).append(attempt)
         for row in by_trial.values():
             row.sort(key=lambda a: a.attempt)
-            for lost, following in zip(row, row[1:], strict=False):
+            for lost, following in itertools.pairwise(row):
                 if lost.outcome is Attempt.LOST:
                     found.append((following.started_at - lost.last_seen_at).total_seconds())
         return found

@@ -12,7 +12,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -62,7 +62,7 @@ class WorkerPool:
     def __init__(
         self,
         *,
-        commands: dict[str, Sequence[str]],
+        commands: Mapping[str, Sequence[str]],
         log_folder: Path | None,
         environment: dict[str, str] | None = None,
         clock: Callable[[], float],

@@ -6,8 +6,8 @@ from typing import Annotated
 
 import typer
 
-from search.cli.common import StudyOption
-from search.cli.worker import CheckpointDirOption, StateDirOption, StorageOption
+from search.cli.common import StateDirOption, StorageOption, StudyOption
+from search.cli.worker import CheckpointDirOption
 
 
 def register(app: typer.Typer) -> None:

@@ -6,8 +6,14 @@ from typing import Annotated
 
 import typer
 
-from search.cli.common import JsonOption, StudyOption, out_console, print_json
-from search.cli.worker import StateDirOption, StorageOption
+from search.cli.common import (
+    JsonOption,
+    StateDirOption,
+    StorageOption,
+    StudyOption,
+    out_console,
+    print_json,
+)
 
 
 def register(app: typer.Typer) -> None:

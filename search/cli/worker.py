@@ -7,27 +7,8 @@ from typing import Annotated
 
 import typer
 
-from search.cli.common import DataDirOption, StudyOption
+from search.cli.common import DataDirOption, StateDirOption, StorageOption, StudyOption
 
-StateDirOption = Annotated[
-    Path | None,
-    typer.Option(
-        "--state-dir",
-        envvar="NKAT_STATE_DIR",
-        metavar="DIR",
-        help="Folder of the embedded database, checkpoints and logs (default: ./runs).",
-    ),
-]
-StorageOption = Annotated[
-    str | None,
-    typer.Option(
-        "--storage",
-        metavar="URL",
-        help="Database, `postgresql+psycopg2://user:password@host:5432/name` (or NKAT_STORAGE; "
-        "the password may stand in the file NKAT_STORAGE_PASSWORD_FILE).  Left out: the "
-        "embedded one in the state folder.",
-    ),
-]
 CheckpointDirOption = Annotated[
     Path | None,
     typer.Option(
