@@ -283,6 +283,11 @@ def data_notes(datasets: list[dict[str, Any]], *, cut_down: bool) -> list[str]:
     return notes
 
 
+def numbered(path: Path, rank: int) -> Path:
+    """best.yaml for the first, best-2.yaml for the second, ..."""
+    return path if rank == 1 else path.with_name(f"{path.stem}-{rank}{path.suffix}")
+
+
 def is_best_file(path: Path) -> bool:
     """Whether a file is an exported configuration (else it is taken for a search file)."""
     return "format" in read_yaml(read_file(path), name=str(path)).data

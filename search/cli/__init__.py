@@ -38,6 +38,7 @@ COMMANDS = (
     "explain",
     "data",
     "rehearse",
+    "healthcheck",
 )
 """Modules of this package, in the order of `--help`; each has `register(app)`."""
 

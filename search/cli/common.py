@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -18,9 +19,19 @@ StorageOption = Annotated[
     str | None,
     typer.Option(
         "--storage",
-        envvar="NKAT_STORAGE",
         metavar="URL",
-        help="Database of the search, `postgresql+psycopg2://user:password@host:5432/name`.",
+        help="Database, `postgresql+psycopg2://user:password@host:5432/name` (or NKAT_STORAGE; "
+        "the password may stand in the file NKAT_STORAGE_PASSWORD_FILE).  Left out: the "
+        "embedded one in the state folder.",
+    ),
+]
+StateDirOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--state-dir",
+        envvar="NKAT_STATE_DIR",
+        metavar="DIR",
+        help="Folder of the embedded database, checkpoints and logs (default: ./runs).",
     ),
 ]
 DataDirOption = Annotated[
@@ -67,6 +78,13 @@ def note_console() -> Console:
     from rich.console import Console
 
     return Console(stderr=True, highlight=False)
+
+
+def say_warnings(sentences: Iterable[str]) -> None:
+    """Loud lines on stderr: what a user must not miss."""
+    console = note_console()
+    for sentence in sentences:
+        console.print(f"WARNING: {sentence}", style="bold yellow", soft_wrap=True, markup=False)
 
 
 def print_json(value: Any) -> None:

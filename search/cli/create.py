@@ -1,0 +1,88 @@
+"""`nkat-search create`: the study in a database, for workers on any machine."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from search.cli.common import (
+    DataDirOption,
+    JsonOption,
+    StateDirOption,
+    StorageOption,
+    note_console,
+    out_console,
+    print_json,
+    say_warnings,
+)
+
+
+def register(app: typer.Typer) -> None:
+    app.command("create")(create)
+
+
+def create(
+    *,
+    config: Annotated[
+        Path, typer.Option("--config", metavar="FILE", help="The search file.")
+    ] = Path("configs/search.yaml"),
+    storage: StorageOption = None,
+    state_dir: StateDirOption = None,
+    data_dir: DataDirOption = None,
+    force_new: Annotated[
+        bool,
+        typer.Option("--force-new", help="Make a new study (NAME-2, ...) if the name is taken."),
+    ] = False,
+    wait: Annotated[
+        float,
+        typer.Option(
+            "--wait", metavar="SECONDS", min=0, help="How long to wait for the database."
+        ),
+    ] = 60.0,
+    json: JsonOption = False,
+) -> None:
+    """Make a search's study; workers take it from there.
+
+    The data sets are looked for first, and what was found (a stand-in included) is
+    stored with the search file.  A study of the same search file goes on; n_trials may
+    be raised.  Workers need nothing but --storage.
+
+        nkat-search create --storage postgresql+psycopg2://nkat:secret@db/nkat
+        nkat-search create --config configs/laptop.yaml --data-dir ~/images
+    """
+    from search.config import load_search_file
+    from search.create import create_study
+    from search.sessions import database
+    from search.settle import settle
+    from storage.engine import make_engine
+
+    search_file = load_search_file(config)
+    with database(storage, state_dir, make=True) as url:
+        engine = make_engine(url, application_name="nkat-create", wait_s=wait)
+        try:
+            notes = note_console()
+            settled = settle(search_file, data_dir=data_dir, tell=notes.print)
+            say_warnings([*search_file.warnings, *settled.notes])
+            record = create_study(engine, settled.search_file, force_new=force_new)
+        finally:
+            engine.dispose()
+    if json:
+        print_json(
+            {
+                "study": record.study_name,
+                "created": record.created,
+                "budget": record.budget,
+                "search_hash": record.search_hash,
+                "cut_down": search_file.cut_down,
+                "notes": list(settled.notes),
+                "datasets": {name: info.to_dict() for name, info in settled.infos.items()},
+            }
+        )
+        return
+    what = "made" if record.created else "goes on"
+    cut_down = ", CUT DOWN" if search_file.cut_down else ""
+    out_console().print(
+        f"study {record.study_name} {what}: {record.budget} trials{cut_down}", soft_wrap=True
+    )

@@ -1,0 +1,135 @@
+"""`nkat-search data`: get the data sets, look at them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from search.cli.common import DataDirOption, JsonOption, note_console, out_console, print_json
+
+ORIGINALS = ("cifar10", "mnist", "fashion_mnist", "emnist_letters")
+
+data = typer.Typer(no_args_is_help=True, help="Get the data sets (`prepare`), look at them.")
+
+NamesArgument = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="[NAME]...", help="Data sets; left out, the four originals."),
+]
+ConfigOption = Annotated[
+    Path | None,
+    typer.Option("--config", metavar="FILE", help="The sets of this search file instead."),
+]
+
+
+def register(app: typer.Typer) -> None:
+    app.add_typer(data, name="data")
+
+
+@data.command()
+def prepare(
+    names: NamesArgument = None,
+    *,
+    config: ConfigOption = None,
+    data_dir: DataDirOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Make sure that every set is on this machine: download what is not.
+
+    A NAME.npz in the data folder is taken as it is; else the original is downloaded
+    once into the cache (NKAT_CACHE_DIR).
+
+        nkat-search data prepare
+        nkat-search data prepare cifar10 --data-dir ~/images
+        nkat-search data prepare --config configs/laptop.yaml
+    """
+    from model.data import load_dataset
+
+    notes = note_console()
+    if config is not None:
+        from search.cli.common import say_warnings
+        from search.config import load_search_file
+        from search.settle import settle
+
+        settled = settle(load_search_file(config), data_dir=data_dir, tell=notes.print)
+        say_warnings(settled.notes)
+        infos = list(settled.infos.values())
+    else:
+        infos = [
+            load_dataset(name, data_dir=data_dir, progress=notes.print).info
+            for name in names or ORIGINALS
+        ]
+    _show([info.to_dict() for info in infos], as_json=json)
+
+
+@data.command()
+def check(
+    names: NamesArgument = None,
+    *,
+    data_dir: DataDirOption = None,
+    json: JsonOption = False,
+) -> int:
+    """Read every set that is here, training and test images, and show what it is.
+
+    Nothing is downloaded.  Exit code 1 when a named set is not here, 2 when a file is
+    damaged.
+
+        nkat-search data check --data-dir ~/images
+        nkat-search data check sd19_letters --json
+    """
+    from model.data import load_dataset
+    from model.data.load import find_prepared, resolve_cache_dir, resolve_data_dir
+
+    folder = resolve_data_dir(data_dir)
+    wanted = list(names or ())
+    if not wanted:
+        here = sorted(path.stem for path in folder.glob("*.npz")) if folder else []
+        wanted = list(dict.fromkeys((*ORIGINALS, *here)))
+    rows: list[dict[str, Any]] = []
+    for name in wanted:
+        prepared = find_prepared(name, data_dir=data_dir)
+        cached = resolve_cache_dir(None) / f"{name}.npz"
+        path = prepared or (cached if cached.exists() else None)
+        if path is None:
+            rows.append({"name": name, "source": "not here", "file": None})
+            continue
+        dataset = load_dataset(name, data_dir=data_dir)
+        dataset.read_test()  # only looked at for damage; no score comes of it
+        rows.append(dataset.info.to_dict() | {"file": str(path)})
+    _show(rows, as_json=json)
+    missing = [row["name"] for row in rows if row["file"] is None]
+    if missing:
+        note_console().print(
+            f"not here: {', '.join(missing)}; `nkat-search data prepare` downloads the originals, "
+            "--data-dir names a folder of prepared files",
+            soft_wrap=True,
+        )
+    return 1 if missing else 0
+
+
+def _show(rows: list[dict[str, Any]], *, as_json: bool) -> None:
+    if as_json:
+        print_json(rows)
+        return
+    from rich.table import Table
+
+    table = Table()
+    for heading in ("data set", "title", "from", "images", "classes", "train", "test", "sha256"):
+        table.add_column(heading)
+    for row in rows:
+        if "checksum" not in row:
+            table.add_row(row["name"], "", row["source"])
+            continue
+        size = row["image_size"]
+        table.add_row(
+            row["name"],
+            row["title"],
+            row["source"],
+            f"{size}x{size}x{row['channels']}",
+            str(row["classes"]),
+            f"{row['train_size']:,}",
+            f"{row['test_size']:,}",
+            row["checksum"][:12],
+        )
+    out_console().print(table)
