@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from model.data.errors import DataUnavailable
 from model.data.info import Dataset, DatasetInfo
 from model.data.load import load_dataset
 from model.data.registry import KNOWN_SETS, KnownSet
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "KNOWN_SETS",
+    "DataUnavailable",
     "Dataset",
     "DatasetInfo",
     "DeviceSet",

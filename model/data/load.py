@@ -9,6 +9,7 @@ from pathlib import Path
 
 import platformdirs
 
+from model.data.errors import DataUnavailable
 from model.data.info import Dataset
 from model.data.prepared import read_prepared
 from model.data.registry import KNOWN_SETS
@@ -43,7 +44,8 @@ def load_dataset(
         progress: told what takes long.
 
     Raises:
-        BadInput: no such set, folder or file; a damaged file; a failed download.
+        DataUnavailable: there is no such file and it cannot be downloaded.
+        BadInput: no such folder, a damaged file, a name that cannot be one.
     """
     require_name(name)
     if synthetic:
@@ -62,9 +64,9 @@ def load_dataset(
 
 def require_name(name: str) -> None:
     """A data set's name is a plain file name: no folders, no suffix."""
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]*", name):
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", name):
         raise BadInput(
-            f"data set {name!r}: a name is letters, digits, '_' and '-' "
+            f"data set {name!r}: a name is letters, digits, '_', '.' and '-' "
             "(the file is NAME.npz in the data folder)"
         )
 
@@ -111,7 +113,7 @@ def cached_file(
         folder = resolve_data_dir(data_dir)
         where = f"no {name}.npz in {folder}" if folder else "no data folder was named"
         downloadable = ", ".join(key for key, one in KNOWN_SETS.items() if one.downloadable)
-        raise BadInput(
+        raise DataUnavailable(
             f"data set {name!r}: {where} and it cannot be downloaded; put {name}.npz into a "
             f"folder and name that with --data-dir ({DATA_DIR_VARIABLE}), or use one that can be "
             f"downloaded ({downloadable})"
@@ -122,5 +124,6 @@ def cached_file(
         # torchvision and torch are needed for a download only.
         from model.data.download import download
 
-        download(name, folder=folder, progress=progress)
+        looked_in = resolve_data_dir(data_dir)
+        download(name, folder=folder, looked_in=looked_in, progress=progress)
     return path
