@@ -57,10 +57,13 @@ def choose(
     """
     model, train = model or {}, train or {}
     if path is None:
+        model_config = ModelConfig.from_dict(dict(model))
+        train_config = TrainConfig.from_dict(dict(train))
+        same = (model_config, train_config) == (ModelConfig(), TrainConfig())
         return Chosen(
-            name="the source's baseline" if not model else "the source's baseline, changed",
-            model=ModelConfig.from_dict(dict(model)),
-            train=TrainConfig.from_dict(dict(train)),
+            name="the source's baseline" if same else "the source's baseline, changed",
+            model=model_config,
+            train=train_config,
             reading="theory",
             gate=SOURCE_GATE,
         )

@@ -1,0 +1,201 @@
+"""`nkat-search train`: one configuration, trained outside a search."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from search.cli.common import (
+    DataDirOption,
+    DeviceOption,
+    JsonOption,
+    out_console,
+    print_json,
+    say_warnings,
+)
+from search.cli.recipe import recipe_options, split_recipe
+
+if TYPE_CHECKING:
+    from search.configurations import Chosen
+    from search.sections import DatasetSection
+
+SyntheticOption = Annotated[
+    bool, typer.Option("--synthetic", help="Rendered images in the set's shape: for tests only.")
+]
+LimitOption = Annotated[
+    int | None,
+    typer.Option("--limit", metavar="N", min=10, help="Images trained on at most."),
+]
+
+
+def register(app: typer.Typer) -> None:
+    app.command("train")(recipe_options(train))
+
+
+def train(
+    *,
+    dataset: Annotated[
+        str | None,
+        typer.Option(
+            "--dataset",
+            metavar="NAME",
+            help="Data set; left out: cifar10, or all sets of an exported best.yaml.",
+        ),
+    ] = None,
+    config: Annotated[
+        Path | None,
+        typer.Option(
+            "--config",
+            metavar="FILE",
+            help="An exported best.yaml, trained again and compared; or a search file, whose "
+            "baseline is trained.",
+        ),
+    ] = None,
+    runs: Annotated[
+        int, typer.Option("--runs", metavar="K", min=1, help="Trainings with seeds S, S+1, ...")
+    ] = 1,
+    seed: Annotated[
+        int | None,
+        typer.Option("--seed", metavar="S", min=0, help="First seed (the file's, else 0)."),
+    ] = None,
+    test: Annotated[
+        bool,
+        typer.Option(
+            "--test",
+            help="The formal recalculation: train on ALL training images (nothing held out, no "
+            "recorded limit) and read the test images once, at the end.",
+        ),
+    ] = False,
+    limit: LimitOption = None,
+    validation: Annotated[
+        float | None,
+        typer.Option(
+            "--validation",
+            metavar="SHARE|COUNT",
+            help="Training images held out (the file's, else 0.1).",
+        ),
+    ] = None,
+    device: DeviceOption = "auto",
+    data_dir: DataDirOption = None,
+    synthetic: SyntheticOption = False,
+    out: Annotated[
+        Path | None, typer.Option("--out", metavar="FILE", help="Write the result as JSON.")
+    ] = None,
+    json: JsonOption = False,
+    recipe: dict[str, Any],
+) -> None:
+    """Train one configuration and say what it reached.
+
+    The source's baseline, as it is written there:
+
+        nkat-search train --dataset cifar10 --conv_stem tiny --patch_size 2
+        --embed_dim 384 --depth 7 --temperature 0.65 --top_k 6 --top_p 0.80
+        --nkat_strength 0.0024 --nkat_decay 0.99 --dropout_attn 0.17
+        --dropout_embed 0.08 --mixup 0.1 --cutmix 0.2 --randaugment 2 9
+        --cutout 8 --lr 2e-4 --epochs 40 --warmup 5 --ema 0.9995 --clip_grad 1.0
+
+    An exported configuration again, and how far the scores agree:
+
+        nkat-search train --config best.yaml
+        nkat-search train --config best.yaml --test --runs 5 --out final.json
+
+    Accuracies are of validation images, held out of the training images; --test alone
+    reads test images, and chooses the averaged weights beforehand.
+    """
+    from nkat_errors import BadInput
+    from search.configurations import choose
+    from search.retrain import TrainRequest, print_report, retrain
+
+    model_fields, train_fields = split_recipe(recipe)
+    chosen = choose(config, model=model_fields, train=train_fields)
+    if validation is not None and not validation > 0:
+        raise BadInput(f"--validation {validation:g}: must be a share in (0, 1) or a count >= 1")
+    entries = [
+        _entry(entry, limit, validation, test=test, synthetic=synthetic, given=train_fields)
+        for entry in _entries(chosen, dataset)
+    ]
+    recorded_seed = 0
+    if chosen.best is not None:
+        recorded_seed = chosen.best.provenance.seed
+    elif chosen.search_file is not None:
+        recorded_seed = chosen.search_file.seed
+    request = TrainRequest(
+        chosen=chosen,
+        changed=bool(recipe),
+        entries=tuple(entries),
+        split_seed=recorded_seed,
+        seed=seed if seed is not None else recorded_seed,
+        runs=runs,
+        test=test,
+        device=device,
+        data_dir=data_dir,
+    )
+    if chosen.best is not None:
+        say_warnings(chosen.best.provenance.notes)
+    report = retrain(request)
+    if out is not None:
+        _write(out, report)
+    if json:
+        print_json(report)
+        return
+    print_report(report, out_console())
+    if out is not None:
+        out_console().print(f"written: {out}", soft_wrap=True)
+
+
+def _entries(chosen: Chosen, dataset: str | None) -> list[DatasetSection]:
+    """The data sets to train on, as the file knows them."""
+    from nkat_errors import BadInput
+    from search.sections import DatasetSection
+
+    if chosen.best is not None:
+        entries = [one.entry() for one in chosen.best.datasets]
+        if dataset is None:
+            return entries
+        for entry in entries:
+            if entry.name == dataset:
+                return [entry]
+        names = ", ".join(entry.name for entry in entries)
+        raise BadInput(f"--dataset {dataset}: not in {chosen.name}, which names {names}")
+    if chosen.search_file is not None:
+        entry = chosen.search_file.dataset(dataset or chosen.gate[0])
+        held_out = chosen.search_file.held_out(entry)
+        return [entry.model_copy(update={"validation": held_out, "alternatives": ()})]
+    return [DatasetSection(name=dataset or "cifar10", validation=0.1)]
+
+
+def _entry(
+    entry: DatasetSection,
+    limit: int | None,
+    validation: float | None,
+    *,
+    test: bool,
+    synthetic: bool,
+    given: dict[str, Any],
+) -> DatasetSection:
+    """The entry with what the command line says of it."""
+    update: dict[str, Any] = {}
+    if limit is not None or test:
+        update["limit"] = limit
+    if validation is not None:
+        update["validation"] = int(validation) if validation >= 1 else validation
+    if synthetic:
+        update["synthetic"] = True
+    if "epochs" in given:
+        update["epochs"] = given["epochs"]
+    return entry.model_copy(update=update)
+
+
+def _write(path: Path, report: dict[str, Any]) -> None:
+    import json
+
+    from nkat_errors import BadInput
+    from search.cli.common import finite
+
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(finite(report), indent=2) + "\n", encoding="utf-8")
+    except OSError as error:
+        raise BadInput(f"--out {path}: cannot be written ({error.strerror})") from None
