@@ -16,16 +16,20 @@ nothing is counted twice.
 
 from __future__ import annotations
 
+import json
+import logging
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
 from typing import Any, Literal, TypeVar
-from uuid import UUID
+from uuid import UUID, uuid4
 
 from optuna.samplers import BaseSampler
 from optuna.trial import Trial, TrialState
 from sqlalchemy import Engine
 
+from storage import claiming, closing, reaping, reporting, sql
+from storage.errors import ToldElsewhere, UnknownWorker
 from storage.records import (
     Beat,
     Claim,
@@ -37,10 +41,12 @@ from storage.records import (
     TrialRow,
     WorkerRow,
 )
+from storage.states import Command
+from storage.study import load_search
+from storage.transaction import Clock, Desk, Transaction
 
 T = TypeVar("T")
-Clock = Callable[[], datetime]
-"""The time, timezone-aware.  None everywhere means the database's own clock."""
+_log = logging.getLogger(__name__)
 
 
 class Board:
@@ -71,17 +77,42 @@ class Board:
         outage_s: float = 300.0,
         give_up: Callable[[], bool] | None = None,
     ) -> None:
-        raise NotImplementedError
+        if max_attempts < 1:
+            raise ValueError(f"{max_attempts=}: must be at least 1")
+        record = load_search(engine, study_name)
+        self.study_name = study_name
+        self.max_attempts = max_attempts
+        self._outage_seen = False
+        self._watching_since: datetime | None = None
+        self._desk = Desk(
+            engine=engine,
+            study_name=study_name,
+            study_id=record.study_id,
+            clock=clock,
+            outage_s=outage_s,
+            give_up=give_up,
+            on_outage=self._note_outage,
+        )
 
     # --- workers -----------------------------------------------------------------
 
     def register_worker(self, *, host: str, pid: int, device: str, note: str = "") -> UUID:
         """Enter a worker; the registration is its first beat.  Returns its id."""
-        raise NotImplementedError
+        worker_id = uuid4()
+        self._desk.statement(
+            "register",
+            sql.INSERT_WORKER,
+            worker=worker_id,
+            host=host,
+            pid=pid,
+            device=device,
+            note=note,
+        )
+        return worker_id
 
     def retire_worker(self, worker_id: UUID, reason: str) -> None:
         """Say good-bye.  What it still holds is free for the next reaper at once."""
-        raise NotImplementedError
+        self._desk.statement("retire", sql.RETIRE_WORKER, worker=worker_id, reason=reason)
 
     def beat(self, worker_id: UUID, *, outage_s: float | None = None) -> Beat:
         """Say "alive" (one statement) and hear what was lost and what is wanted.
@@ -90,7 +121,11 @@ class Board:
             UnknownWorker: the row is gone; register again.
             DatabaseGone: no answer within `outage_s` (None: the board's).
         """
-        raise NotImplementedError
+        rows = self._desk.statement("beat", sql.BEAT, outage_s=outage_s, worker=worker_id)
+        if not rows:
+            raise UnknownWorker(f"worker {worker_id} is not registered in {self.study_name!r}")
+        (row,) = rows
+        return Beat(frozenset(row.lost), Command(row.command), row.reason)
 
     # --- a trial's life ----------------------------------------------------------
 
@@ -100,7 +135,22 @@ class Board:
         Order: trials to be retried, then trials enqueued by the user, then fresh ones.
         Ticket, Optuna trial and token are one transaction: a crash leaves all or nothing.
         """
-        raise NotImplementedError
+        token = uuid4()
+
+        def work(tx: Transaction) -> Claim | NoWork:
+            return claiming.claim(
+                self._desk, tx, worker_id=worker_id, token=token, sampler=sampler
+            )
+
+        claimed = self._desk.run("claim", work)
+        if isinstance(claimed, Claim):
+            _log.info(
+                "trial %d, attempt %d",
+                claimed.number,
+                claimed.attempt,
+                extra={"action": "claim", "worker": str(worker_id), **_about(claimed)},
+            )
+        return claimed
 
     def suggest(self, claim: Claim, suggest: Callable[[Trial], T]) -> T:
         """`suggest(trial)` under the fence, in one transaction; retried with a fresh Trial.
@@ -108,11 +158,18 @@ class Board:
         Raises:
             LeaseLost: nothing was written.
         """
-        raise NotImplementedError
+        return self.write(claim, suggest)
 
     def write(self, claim: Claim, write: Callable[[Trial], T]) -> T:
         """Any Optuna writes of this trial under the fence; `write` may run more than once."""
-        raise NotImplementedError
+
+        def work(tx: Transaction) -> T:
+            closing.require_lease(tx, claim)
+            return write(self._fresh(claim))
+
+        result = self._desk.run("write", work)
+        claim.stale = False
+        return result
 
     @contextmanager
     def fenced(self, claim: Claim) -> Iterator[Trial]:
@@ -123,12 +180,18 @@ class Board:
         Raises:
             LeaseLost: on entry, nothing was written.
         """
-        raise NotImplementedError
-        yield
+        with self._desk.open() as tx:
+            closing.require_lease(tx, claim)
+            yield self._fresh(claim)
+        claim.stale = False
 
     def report(self, claim: Claim, *, step: int, value: float) -> None:
         """One intermediate value (`Trial.report`), fenced and retried."""
-        raise NotImplementedError
+
+        def work(trial: Trial) -> None:
+            trial.report(value, step)
+
+        self.write(claim, work)
 
     def progress(
         self,
@@ -147,7 +210,21 @@ class Board:
         Raises:
             LeaseLost: the attempt is over.
         """
-        raise NotImplementedError
+
+        def work(tx: Transaction) -> None:
+            done = tx.execute(
+                sql.PROGRESS,
+                token=claim.token,
+                stage=stage,
+                dataset=dataset,
+                epoch=epoch,
+                checkpointed=checkpoint_at == "now",
+                checkpoint_at=None if checkpoint_at == "now" else checkpoint_at,
+            )
+            if done.rowcount == 0:
+                closing.require_lease(tx, claim)
+
+        self._desk.run("progress", work)
 
     def finish(
         self,
@@ -170,11 +247,38 @@ class Board:
             LeaseLost: somebody else has the trial; nothing was written.
             ToldElsewhere: it was finished from outside; nothing was written.
         """
-        raise NotImplementedError
+        attrs, violations = dict(user_attrs or {}), dict(constraints or {})
+        closing.check_result(state=state, value=value, constraints=violations)
+
+        def work(tx: Transaction) -> ToldElsewhere | None:
+            return closing.finish(
+                tx,
+                claim,
+                lambda: self._fresh(claim),
+                state=state,
+                value=value,
+                user_attrs=attrs,
+                constraints=violations,
+            )
+
+        _raise(self._desk.run("finish", work))
+        claim.stale = False
+        _log.info(
+            "trial %d told: %s",
+            claim.number,
+            state.name,
+            extra={"action": "finish", **_about(claim)},
+        )
 
     def hand_back(self, claim: Claim, reason: str) -> None:
         """Give the trial up in good order (SIGTERM): retried, and no failure counted."""
-        raise NotImplementedError
+        _raise(self._desk.run("hand back", lambda tx: closing.hand_back(tx, claim, reason)))
+        _log.info(
+            "trial %d handed back: %s",
+            claim.number,
+            reason,
+            extra={"action": "hand_back", **_about(claim)},
+        )
 
     def fail_attempt(self, claim: Claim, *, reason: str, signature: str) -> Retry | GaveUp:
         """The attempt went wrong.
@@ -182,11 +286,34 @@ class Board:
         Retried until `max_attempts` failures; the same `signature` twice on one trial is
         not retried (it would fail a third time).
         """
-        raise NotImplementedError
+
+        def work(tx: Transaction) -> Retry | GaveUp | ToldElsewhere:
+            return closing.fail_attempt(
+                tx, claim, reason=reason, signature=signature, max_attempts=self.max_attempts
+            )
+
+        answer = self._desk.run("fail", work)
+        if isinstance(answer, ToldElsewhere):
+            raise answer
+        _log.warning(
+            "trial %d, attempt %d failed: %s",
+            claim.number,
+            claim.attempt,
+            reason,
+            extra={"action": "fail", "answer": type(answer).__name__, **_about(claim)},
+        )
+        return answer
 
     def refuse_late(self, claim: Claim, summary: Mapping[str, Any]) -> None:
         """Log a result that came after the lease was lost; it counts for nothing."""
-        raise NotImplementedError
+        self._desk.statement(
+            "late", sql.LATE, token=claim.token, summary=json.dumps(dict(summary), default=str)
+        )
+        _log.warning(
+            "trial %d: a late result was refused",
+            claim.number,
+            extra={"action": "late", **_about(claim)},
+        )
 
     # --- the search --------------------------------------------------------------
 
@@ -200,11 +327,27 @@ class Board:
         Args:
             lease_s: allowed silence of a worker by the database's clock, seconds, > 0.
         """
-        raise NotImplementedError
+        if lease_s <= 0:
+            raise ValueError(f"{lease_s=}: must be positive")
+
+        def work(tx: Transaction) -> list[Reaped]:
+            if self._outage_seen:
+                self._watching_since = tx.execute(sql.CLOCK).one().now
+                self._outage_seen = False
+            return reaping.reap(
+                tx,
+                lease_s=lease_s,
+                max_attempts=self.max_attempts,
+                watching_since=self._watching_since,
+            )
+
+        return self._desk.run("reap", work)
 
     def set_state(self, command: Literal["run", "pause", "stop"], reason: str = "") -> None:
         """Let the search run, pause or stop; "run" also starts the failure rate anew."""
-        raise NotImplementedError
+        self._desk.statement(
+            "set state", sql.SET_COMMAND, command=Command(command).value, reason=reason
+        )
 
     def pause_if_failing(self, *, max_failure_rate: float, min_attempts: int) -> str | None:
         """Pause the search when too many attempts fail; returns the message, else None.
@@ -214,26 +357,69 @@ class Board:
                 search was last set to run.
             min_attempts: ended attempts before the rate means anything, >= 1.
         """
-        raise NotImplementedError
+        (row,) = self._desk.statement("failure rate", sql.FAILURE_RATE)
+        if row.command != Command.RUN or row.ended < max(min_attempts, 1):
+            return None
+        if row.failures / row.ended <= max_failure_rate:
+            return None
+        message = (
+            f"paused: {row.failures} of {row.ended} attempts failed "
+            f"(allowed {max_failure_rate:.0%}); the last one: {row.last_reason}"
+        )
+        self._desk.statement("pause", sql.PAUSE_IF_RUNNING, reason=message)
+        _log.error("%s", message, extra={"action": "pause", "study": self.study_name})
+        return message
 
     # --- reading -----------------------------------------------------------------
 
     def counts(self) -> Counts:
         """The search in numbers (one consistent view)."""
-        raise NotImplementedError
+        return self._desk.run("counts", reporting.counts, snapshot=True)
 
     def workers(self, *, with_retired: bool = False) -> list[WorkerRow]:
         """The workers, living first, then by host and device."""
-        raise NotImplementedError
+
+        def work(tx: Transaction) -> list[WorkerRow]:
+            return reporting.workers(tx, with_retired=with_retired)
+
+        return self._desk.run("workers", work, snapshot=True)
 
     def trials(self) -> list[TrialRow]:
         """Every trial by number."""
-        raise NotImplementedError
+        return self._desk.run("trials", reporting.trials, snapshot=True)
 
     def live_numbers(self) -> set[int]:
         """Numbers of the trials that are RUNNING or WAITING: whose checkpoints matter."""
-        raise NotImplementedError
+
+        def work(tx: Transaction) -> set[int]:
+            return {trial.number for trial in tx.unfinished().values()}
+
+        return self._desk.run("live trials", work)
 
     def close(self) -> None:
         """Release Optuna's session; the engine stays the caller's to dispose."""
-        raise NotImplementedError
+        self._desk.forget()
+
+    # --- inside ------------------------------------------------------------------
+
+    def _fresh(self, claim: Claim) -> Trial:
+        """The claim's trial, made anew when it may remember what was never committed.
+
+        Marked stale until the caller's transaction has been committed.
+        """
+        if claim.stale:
+            claim.trial = self._desk.trial(claim.trial._trial_id, claim.trial.study.sampler)
+        claim.stale = True
+        return claim.trial
+
+    def _note_outage(self) -> None:
+        self._outage_seen = True
+
+
+def _raise(error: ToldElsewhere | None) -> None:
+    if error is not None:
+        raise error
+
+
+def _about(claim: Claim) -> dict[str, object]:
+    return {"trial": claim.number, "attempt": claim.attempt, "token": str(claim.token)}

@@ -65,6 +65,8 @@ class Claim:
     trial: Trial
     attempt: int
     resumed_from: Mapping[str, Any] | None = None
+    stale: bool = field(default=False, repr=False)
+    """`trial` remembers writes that may never have been committed: make it anew."""
 
     @property
     def number(self) -> int:

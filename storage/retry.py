@@ -81,7 +81,7 @@ class Retrying:
     Args:
         outage_s: from the first failure of a call until `DatabaseGone`, seconds, >= 0.
         give_up: asked before each further try; True ends at once (SIGTERM arrived).
-        on_failure: called after each transient failure, before the wait (to drop a
+        on_failure: called with each transient error, before the wait (to drop a
             session or a cache that may hold what was never committed).
         sleep: for tests.
     """
@@ -91,12 +91,12 @@ class Retrying:
         *,
         outage_s: float = OUTAGE_S,
         give_up: Callable[[], bool] | None = None,
-        on_failure: Callable[[], None] | None = None,
+        on_failure: Callable[[BaseException], None] | None = None,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self._outage_s = outage_s
         self._give_up = give_up or (lambda: False)
-        self._on_failure = on_failure or (lambda: None)
+        self._on_failure = on_failure or (lambda _error: None)
         self._sleep = sleep
 
     def __call__(self, what: str, call: Callable[[], T], *, outage_s: float | None = None) -> T:
@@ -113,11 +113,10 @@ class Retrying:
 
     def _attempts(self, what: str, limit_s: float) -> Iterator[tenacity.AttemptManager]:
         def warn(state: tenacity.RetryCallState) -> None:
-            error = state.outcome.exception() if state.outcome else None
+            error = _error_of(state)
             wait_s = state.next_action.sleep if state.next_action else 0.0
-            level = logging.DEBUG if isinstance(error, TryAgain) else logging.WARNING
             _log.log(
-                level,
+                logging.DEBUG if isinstance(error, TryAgain) else logging.WARNING,
                 "database: %s failed (%s), try %d, again in %.1f s",
                 what,
                 one_line(error),
@@ -125,28 +124,32 @@ class Retrying:
                 wait_s,
                 extra={"action": what, "attempt": state.attempt_number, "wait_s": wait_s},
             )
-            self._on_failure()
+            self._on_failure(error)
 
         def gone(state: tenacity.RetryCallState) -> None:
-            error = state.outcome.exception() if state.outcome else None
-            self._on_failure()
-            waited_s = state.seconds_since_start or 0.0
+            error = _error_of(state)
+            self._on_failure(error)
             raise DatabaseGone(
-                f"the database could not be used for {waited_s:.0f} s, {what} was given up: "
-                f"{one_line(error)}"
+                f"the database could not be used for {state.seconds_since_start or 0.0:.0f} s, "
+                f"{what} was given up: {one_line(error)}"
             ) from error
 
         yield from tenacity.Retrying(
             retry=tenacity.retry_if_exception(is_transient),
-            stop=tenacity.stop_any(
-                tenacity.stop_after_delay(limit_s), lambda _state: self._give_up()
-            ),
+            stop=lambda state: self._give_up() or tenacity.stop_after_delay(limit_s)(state),
             wait=tenacity.wait_exponential(multiplier=FIRST_WAIT_S, max=LONGEST_WAIT_S)
             + tenacity.wait_random(0, JITTER_S),
             sleep=self._sleep,
             before_sleep=warn,
             retry_error_callback=gone,
         )
+
+
+def _error_of(state: tenacity.RetryCallState) -> BaseException:
+    error = state.outcome.exception() if state.outcome else None
+    if error is None:
+        raise ValueError("tenacity asks only after a failure")
+    return error
 
 
 def one_line(error: BaseException | None) -> str:

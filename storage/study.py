@@ -2,12 +2,31 @@
 
 from __future__ import annotations
 
+import difflib
+import importlib.metadata
+import json
+import logging
+import platform
 from collections.abc import Mapping
-from typing import Literal
+from typing import Any, Literal
 
-from sqlalchemy import Engine
+import optuna
+import sqlalchemy as sa
+from optuna.storages import RDBStorage, get_storage
+from sqlalchemy import Connection, Engine
 
+from nkat_errors import BadInput
+from storage import sql
+from storage.engine import joined, optuna_storage, study_exists
+from storage.errors import SearchDiffers
 from storage.records import SearchRecord
+from storage.retry import Retrying
+from storage.states import Command
+
+_log = logging.getLogger(__name__)
+
+MAX_BUDGET = 1_000_000
+PACKAGES = ("nkat-search", "optuna", "sqlalchemy", "psycopg2-binary", "torch", "torchvision")
 
 
 def create_search(
@@ -27,7 +46,7 @@ def create_search(
 
     Args:
         search_hash: the caller's hash of what must not change within a study.
-        budget: COMPLETE + PRUNED trials wanted, >= 1.
+        budget: COMPLETE + PRUNED trials wanted, 1..1,000,000.
         force_new: never go on: when the name is taken, NAME-2, NAME-3, ... is made.
         versions: package -> version to store beside the ones found here.
 
@@ -35,17 +54,63 @@ def create_search(
         SearchDiffers: another hash; the message has a unified diff, nothing changed.
         BadInput: the name belongs to an Optuna study not made by this project.
     """
-    raise NotImplementedError
+    _check_budget(budget)
+    storage = optuna_storage(engine)
+
+    def once() -> SearchRecord:
+        with engine.begin() as connection, joined(storage, connection):
+            connection.execute(sql.LOCK_SEARCHES)
+            name = _free_name(connection, storage, study_name) if force_new else study_name
+            found = _read(connection, name)
+            if found and not study_exists(storage, name):
+                # Deleted through the dashboard: its tickets stand for nothing any more.
+                _log.warning("study %r was deleted from Optuna; it is made anew", name)
+                connection.execute(sql.DELETE_SEARCH, {"study": name})
+                found = []
+            if found:
+                _require_same(found[0], search_text=search_text, search_hash=search_hash)
+                _resize(connection, name, budget)
+                return _read(connection, name)[0]
+            if study_exists(storage, name):
+                raise BadInput(
+                    f"the study {name!r} is in this database but was not made by nkat-search: "
+                    "choose another name"
+                )
+            optuna.create_study(study_name=name, direction=direction, storage=get_storage(storage))
+            connection.execute(
+                sql.INSERT_SEARCH,
+                {
+                    "study": name,
+                    "study_id": storage.get_study_id_from_name(name),
+                    "search_text": search_text,
+                    "search_hash": search_hash,
+                    "versions": json.dumps(_versions(connection) | dict(versions or {})),
+                    "now": None,
+                },
+            )
+            _resize(connection, name, budget)
+            return _read(connection, name, created=True)[0]
+
+    return Retrying()("create search", once)
 
 
 def load_search(engine: Engine, study_name: str | None = None) -> SearchRecord:
     """The named search; None is the newest one.  BadInput when there is none."""
-    raise NotImplementedError
+    found = _list(engine, study_name)
+    if found:
+        return found[0]
+    if study_name is None:
+        raise BadInput("there is no search in this database: make one with `nkat-search create`")
+    others = ", ".join(repr(record.study_name) for record in _list(engine, None)[:5])
+    raise BadInput(
+        f"there is no search {study_name!r} in this database"
+        + (f"; there is {others}" if others else ": make it with `nkat-search create`")
+    )
 
 
 def list_searches(engine: Engine) -> list[SearchRecord]:
     """All searches, newest first."""
-    raise NotImplementedError
+    return _list(engine, None)
 
 
 def set_budget(engine: Engine, study_name: str, budget: int) -> int:
@@ -54,4 +119,91 @@ def set_budget(engine: Engine, study_name: str, budget: int) -> int:
     Only open tickets without a trial can go, so the answer may be more than was asked:
     what is done, leased or waiting for a retry stays.
     """
-    raise NotImplementedError
+    _check_budget(budget)
+
+    def once() -> int:
+        with engine.begin() as connection:
+            connection.execute(sql.LOCK_SEARCHES)
+            if not _read(connection, study_name):
+                raise BadInput(f"there is no search {study_name!r} in this database")
+            return _resize(connection, study_name, budget)
+
+    return Retrying()("set budget", once)
+
+
+def _list(engine: Engine, study_name: str | None) -> list[SearchRecord]:
+    def once() -> list[SearchRecord]:
+        with engine.begin() as connection:
+            return _read(connection, study_name)
+
+    return Retrying()("read searches", once)
+
+
+def _read(
+    connection: Connection, study_name: str | None, *, created: bool = False
+) -> list[SearchRecord]:
+    rows = connection.execute(sql.SEARCHES, {"study": study_name})
+    return [_record(row, created=created) for row in rows]
+
+
+def _record(row: sa.Row[Any], *, created: bool) -> SearchRecord:
+    values = dict(row._mapping)
+    return SearchRecord(**{**values, "command": Command(row.command)}, created=created)
+
+
+def _resize(connection: Connection, study_name: str, budget: int) -> int:
+    have = _count(connection, study_name)
+    if budget > have:
+        connection.execute(sql.ADD_TICKETS, {"study": study_name, "number": budget - have})
+    elif budget < have:
+        connection.execute(sql.REMOVE_TICKETS, {"study": study_name, "number": have - budget})
+    return _count(connection, study_name)
+
+
+def _count(connection: Connection, study_name: str) -> int:
+    return int(connection.execute(sql.COUNT_TICKETS, {"study": study_name}).scalar_one())
+
+
+def _check_budget(budget: int) -> None:
+    if not 1 <= budget <= MAX_BUDGET:
+        raise BadInput(f"a budget of {budget} trials cannot be: it must be 1..{MAX_BUDGET}")
+
+
+def _free_name(connection: Connection, storage: RDBStorage, wanted: str) -> str:
+    taken = set(connection.execute(sql.NAMES_LIKE, {"study": wanted}).scalars())
+    number, name = 1, wanted
+    while name in taken or study_exists(storage, name):
+        number += 1
+        name = f"{wanted}-{number}"
+    return name
+
+
+def _require_same(record: SearchRecord, *, search_text: str, search_hash: str) -> None:
+    if record.search_hash == search_hash:
+        return
+    difference = "\n".join(
+        difflib.unified_diff(
+            record.search_text.splitlines(),
+            search_text.splitlines(),
+            "in the database",
+            "given",
+            lineterm="",
+            n=1,
+        )
+    )
+    raise SearchDiffers(
+        f"the study {record.study_name!r} was begun with another search file: go on with that "
+        "one, or give --force-new for a new study"
+        + (f"\n{difference}" if difference else " (the texts agree, their meaning does not)")
+    )
+
+
+def _versions(connection: Connection) -> dict[str, str]:
+    found = {"python": platform.python_version()}
+    for package in PACKAGES:
+        try:
+            found[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    found["postgres"] = str(connection.execute(sa.text("SHOW server_version")).scalar_one())
+    return found

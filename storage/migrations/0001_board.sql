@@ -47,7 +47,9 @@ CREATE TABLE nkat_ticket (
     CHECK (state <> 'done' OR trial_id IS NOT NULL),
     UNIQUE (study_name, trial_id)
 );
-CREATE INDEX nkat_ticket_open ON nkat_ticket (study_name, ticket_id) WHERE state = 'open';
+-- The order of PICK_TICKET: reserved ones first.
+CREATE INDEX nkat_ticket_open ON nkat_ticket (study_name, (trial_id IS NULL), ticket_id)
+    WHERE state = 'open';
 CREATE INDEX nkat_ticket_leased ON nkat_ticket (study_name, worker_id) WHERE state = 'leased';
 
 CREATE TABLE nkat_attempt (
@@ -70,7 +72,7 @@ CREATE TABLE nkat_attempt (
     epoch         integer,
     checkpoint_at timestamptz,
     late_at       timestamptz,
-    late_summary  jsonb,
+    late_summary  text,  -- JSON, NaN allowed
     CHECK ((outcome = 'running') = (ended_at IS NULL)),
     UNIQUE (study_name, trial_id, attempt)
 );

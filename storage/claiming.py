@@ -1,0 +1,127 @@
+"""Ticket, Optuna trial and token: leased in one transaction, all or nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+from uuid import UUID
+
+from optuna.exceptions import UpdateFinishedTrialError
+from optuna.samplers import BaseSampler
+from optuna.study import Study
+from optuna.trial import TrialState
+from sqlalchemy.exc import IntegrityError
+
+from storage import sql
+from storage.closing import settle_outside
+from storage.errors import UnknownWorker
+from storage.records import Claim, NoWork
+from storage.retry import TryAgain
+from storage.states import Command
+from storage.transaction import Desk, Transaction
+
+
+def claim(
+    desk: Desk, tx: Transaction, *, worker_id: UUID, token: UUID, sampler: BaseSampler
+) -> Claim | NoWork:
+    """Lease one trial.  Run again with the same `token` it gives the same claim."""
+    found = tx.execute(sql.FIND_CLAIM, token=token).one_or_none()
+    if found is not None:
+        return _claim(desk, tx, found.ticket_id, token, worker_id, found.trial_id, sampler)
+
+    # A worker that claims lives: its beat counts from now.
+    search = tx.execute(sql.BEAT, worker=worker_id).one_or_none()
+    if search is None:
+        raise UnknownWorker(f"worker {worker_id} is not registered in {tx.study_name!r}")
+    if search.command == Command.PAUSE:
+        return NoWork("paused", search.reason)
+    if search.command == Command.STOP:
+        return NoWork("stopped", search.reason)
+
+    while True:
+        ticket = tx.execute(sql.PICK_TICKET).one_or_none()
+        if ticket is None:
+            left = tx.execute(sql.UNFINISHED_TICKETS).scalar_one()
+            return NoWork("all_leased") if left else NoWork("done")
+        if ticket.trial_id is None:
+            trial_id = _ask(tx, desk.study(sampler))
+        elif _pop(tx, ticket.trial_id):
+            trial_id = ticket.trial_id
+        else:  # an outsider took or finished the waiting trial; the ticket is free or done now
+            settle_outside(tx, ticket_id=ticket.ticket_id, trial_id=ticket.trial_id, token=None)
+            continue
+        break
+
+    number = tx.storage.get_trial(trial_id).number
+    try:
+        tx.execute(
+            sql.BIND_TICKET,
+            ticket=ticket.ticket_id, trial=trial_id, token=token, worker=worker_id,
+        )  # fmt: skip
+        tx.execute(
+            sql.OPEN_ATTEMPT,
+            ticket=ticket.ticket_id, trial=trial_id, trial_number=number, token=token,
+            worker=worker_id,
+        )  # fmt: skip
+    except IntegrityError as error:
+        raise TryAgain(f"trial {number} got a ticket elsewhere") from error
+    return _claim(desk, tx, ticket.ticket_id, token, worker_id, trial_id, sampler)
+
+
+def _ask(tx: Transaction, study: Study) -> int:
+    """What `study.ask` does, but for waiting trials whose retry another ticket stands for.
+
+    `ask` itself would pop those too, and the two tickets would then wait for each other's
+    locks.  Trials enqueued by the user go first, oldest first, as with `ask`.
+    """
+    study._thread_local.cached_all_trials = None  # `ask` does so: a new trial, a new look
+    waiting = [
+        trial_id
+        for trial_id, trial in tx.unfinished().items()
+        if trial.state == TrialState.WAITING
+    ]
+    # Read after the trials: who sees a trial put back also sees the ticket kept for it.
+    ticketed = set(tx.execute(sql.TICKETED_TRIALS, trials=waiting).scalars()) if waiting else set()
+    for trial_id in waiting:
+        if trial_id not in ticketed and _pop(tx, trial_id):
+            return trial_id
+    return tx.storage.create_new_trial(tx.study_id)
+
+
+def _pop(tx: Transaction, trial_id: int) -> bool:
+    """WAITING -> RUNNING; False when somebody else was first (waits for his commit)."""
+    try:
+        return tx.storage.set_trial_state_values(trial_id, state=TrialState.RUNNING)
+    except UpdateFinishedTrialError:
+        return False
+
+
+def _claim(
+    desk: Desk,
+    tx: Transaction,
+    ticket_id: int,
+    token: UUID,
+    worker_id: UUID,
+    trial_id: int,
+    sampler: BaseSampler,
+) -> Claim:
+    attempt = _attempt_number(tx, token)
+    return Claim(
+        ticket=ticket_id,
+        token=token,
+        worker_id=worker_id,
+        trial=desk.trial(trial_id, sampler),
+        attempt=attempt,
+        resumed_from=_previous(tx, trial_id, attempt),
+    )
+
+
+def _attempt_number(tx: Transaction, token: UUID) -> int:
+    return int(tx.execute(sql.FIND_CLAIM, token=token).one().attempt)
+
+
+def _previous(tx: Transaction, trial_id: int, attempt: int) -> Mapping[str, Any] | None:
+    if attempt == 1:
+        return None
+    row = tx.execute(sql.PREVIOUS_ATTEMPT, trial=trial_id, attempt=attempt).one_or_none()
+    return None if row is None else dict(row._mapping)

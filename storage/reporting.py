@@ -1,0 +1,87 @@
+"""What `status` shows: read only, each call one consistent view."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+from optuna.trial import TrialState
+
+from storage import sql
+from storage.records import Counts, TrialRow, WorkerRow
+from storage.states import Attempt, WorkerState
+from storage.transaction import Transaction
+
+
+def counts(tx: Transaction) -> Counts:
+    """The search in numbers."""
+    values = dict(tx.execute(sql.COUNT_ALL).one()._mapping)
+    failures, ended = values.pop("rate_failures"), values.pop("rate_ended")
+    trials = tx.storage.get_all_trials(tx.study_id, deepcopy=False)
+    states = Counter(trial.state for trial in trials)
+    return Counts(
+        complete=states[TrialState.COMPLETE],
+        pruned=states[TrialState.PRUNED],
+        running=states[TrialState.RUNNING],
+        waiting=states[TrialState.WAITING],
+        failed=states[TrialState.FAIL],
+        failure_rate=failures / ended if ended else 0.0,
+        **values,
+    )
+
+
+def workers(tx: Transaction, *, with_retired: bool) -> list[WorkerRow]:
+    """The workers, living first, then by host and device."""
+    return [
+        WorkerRow(
+            worker_id=row.worker_id,
+            host=row.host,
+            pid=row.pid,
+            device=row.device,
+            note=row.note,
+            state=WorkerState(row.state),
+            reason=row.reason,
+            beat_age_s=float(row.beat_age_s),
+            trial=row.trial_number,
+            attempt=row.attempt,
+            stage=row.stage,
+            dataset=row.dataset,
+            epoch=row.epoch,
+            checkpoint_age_s=_float(row.checkpoint_age_s),
+            leased_for_s=_float(row.leased_for_s),
+        )
+        for row in tx.execute(sql.WORKERS, with_retired=with_retired)
+    ]
+
+
+def trials(tx: Transaction) -> list[TrialRow]:
+    """Every trial by number, with its newest attempt."""
+    newest = {row.trial_id: row._mapping for row in tx.execute(sql.NEWEST_ATTEMPTS)}
+    rows = []
+    for trial in tx.storage.get_all_trials(tx.study_id, deepcopy=False):
+        attempt: Any = newest.get(trial._trial_id, {})
+        rows.append(
+            TrialRow(
+                number=trial.number,
+                state=trial.state.name,
+                value=trial.value,
+                params=dict(trial.params),
+                user_attrs=dict(trial.user_attrs),
+                attempts=attempt.get("attempt", 0),
+                outcome=Attempt(attempt["outcome"]) if attempt else None,
+                reason=attempt.get("reason", ""),
+                worker_id=attempt.get("worker_id"),
+                host=attempt.get("host"),
+                device=attempt.get("device"),
+                stage=attempt.get("stage"),
+                dataset=attempt.get("dataset"),
+                epoch=attempt.get("epoch"),
+                checkpoint_age_s=_float(attempt.get("checkpoint_age_s")),
+                seconds=_float(attempt.get("seconds")),
+            )
+        )
+    return rows
+
+
+def _float(value: Any) -> float | None:
+    return None if value is None else float(value)
