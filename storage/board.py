@@ -136,11 +136,18 @@ class Board:
         Ticket, Optuna trial and token are one transaction: a crash leaves all or nothing.
         """
         token = uuid4()
+        tried = False
 
         def work(tx: Transaction) -> Claim | NoWork:
-            return claiming.claim(
-                self._desk, tx, worker_id=worker_id, token=token, sampler=sampler
-            )
+            nonlocal tried
+            desk, again, tried = self._desk, tried, True
+            if again:
+                found = claiming.find_claim(
+                    desk, tx, worker_id=worker_id, token=token, sampler=sampler
+                )
+                if found is not None:
+                    return found
+            return claiming.claim(desk, tx, worker_id=worker_id, token=token, sampler=sampler)
 
         claimed = self._desk.run("claim", work)
         if isinstance(claimed, Claim):

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
 from uuid import UUID
 
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.samplers import BaseSampler
 from optuna.study import Study
-from optuna.trial import TrialState
+from optuna.trial import Trial, TrialState
 from sqlalchemy.exc import IntegrityError
 
 from storage import sql
@@ -24,11 +22,7 @@ from storage.transaction import Desk, Transaction
 def claim(
     desk: Desk, tx: Transaction, *, worker_id: UUID, token: UUID, sampler: BaseSampler
 ) -> Claim | NoWork:
-    """Lease one trial.  Run again with the same `token` it gives the same claim."""
-    found = tx.execute(sql.FIND_CLAIM, token=token).one_or_none()
-    if found is not None:
-        return _claim(desk, tx, found.ticket_id, token, worker_id, found.trial_id, sampler)
-
+    """Lease one trial under a token that was never used before."""
     # A worker that claims lives: its beat counts from now.
     search = tx.execute(sql.BEAT, worker=worker_id).one_or_none()
     if search is None:
@@ -44,28 +38,33 @@ def claim(
             left = tx.execute(sql.UNFINISHED_TICKETS).scalar_one()
             return NoWork("all_leased") if left else NoWork("done")
         if ticket.trial_id is None:
-            trial_id = _ask(tx, desk.study(sampler))
-        elif _pop(tx, ticket.trial_id):
-            trial_id = ticket.trial_id
-        else:  # an outsider took or finished the waiting trial; the ticket is free or done now
-            settle_outside(tx, ticket_id=ticket.ticket_id, trial_id=ticket.trial_id, token=None)
-            continue
-        break
+            trial = Trial(desk.study(sampler), _ask(tx, desk.study(sampler)))
+            break
+        if _pop(tx, ticket.trial_id):
+            trial = desk.trial(ticket.trial_id, sampler)
+            break
+        # An outsider took or finished the waiting trial; the ticket is free or done now.
+        settle_outside(tx, ticket_id=ticket.ticket_id, trial_id=ticket.trial_id, token=None)
 
-    number = tx.storage.get_trial(trial_id).number
     try:
-        tx.execute(
-            sql.BIND_TICKET,
-            ticket=ticket.ticket_id, trial=trial_id, token=token, worker=worker_id,
-        )  # fmt: skip
-        tx.execute(
-            sql.OPEN_ATTEMPT,
-            ticket=ticket.ticket_id, trial=trial_id, trial_number=number, token=token,
-            worker=worker_id,
-        )  # fmt: skip
+        attempt = tx.execute(
+            sql.BIND, ticket=ticket.ticket_id, trial=trial._trial_id, trial_number=trial.number,
+            token=token, worker=worker_id,
+        ).scalar_one()  # fmt: skip
     except IntegrityError as error:
-        raise TryAgain(f"trial {number} got a ticket elsewhere") from error
-    return _claim(desk, tx, ticket.ticket_id, token, worker_id, trial_id, sampler)
+        raise TryAgain(f"trial {trial.number} got a ticket elsewhere") from error
+    return _claim(tx, ticket.ticket_id, token, worker_id, trial, attempt)
+
+
+def find_claim(
+    desk: Desk, tx: Transaction, *, worker_id: UUID, token: UUID, sampler: BaseSampler
+) -> Claim | None:
+    """The claim of a commit that went through although its answer was lost, if it did."""
+    found = tx.execute(sql.FIND_CLAIM, token=token).one_or_none()
+    if found is None:
+        return None
+    trial = desk.trial(found.trial_id, sampler)
+    return _claim(tx, found.ticket_id, token, worker_id, trial, found.attempt)
 
 
 def _ask(tx: Transaction, study: Study) -> int:
@@ -97,31 +96,19 @@ def _pop(tx: Transaction, trial_id: int) -> bool:
 
 
 def _claim(
-    desk: Desk,
-    tx: Transaction,
-    ticket_id: int,
-    token: UUID,
-    worker_id: UUID,
-    trial_id: int,
-    sampler: BaseSampler,
+    tx: Transaction, ticket_id: int, token: UUID, worker_id: UUID, trial: Trial, attempt: int
 ) -> Claim:
-    attempt = _attempt_number(tx, token)
+    previous = None
+    if attempt > 1:
+        row = tx.execute(
+            sql.PREVIOUS_ATTEMPT, trial=trial._trial_id, attempt=attempt
+        ).one_or_none()
+        previous = None if row is None else dict(row._mapping)
     return Claim(
         ticket=ticket_id,
         token=token,
         worker_id=worker_id,
-        trial=desk.trial(trial_id, sampler),
+        trial=trial,
         attempt=attempt,
-        resumed_from=_previous(tx, trial_id, attempt),
+        resumed_from=previous,
     )
-
-
-def _attempt_number(tx: Transaction, token: UUID) -> int:
-    return int(tx.execute(sql.FIND_CLAIM, token=token).one().attempt)
-
-
-def _previous(tx: Transaction, trial_id: int, attempt: int) -> Mapping[str, Any] | None:
-    if attempt == 1:
-        return None
-    row = tx.execute(sql.PREVIOUS_ATTEMPT, trial=trial_id, attempt=attempt).one_or_none()
-    return None if row is None else dict(row._mapping)

@@ -86,15 +86,21 @@ def finish(
         if ended.outcome in (Attempt.COMPLETE, Attempt.PRUNED):
             return None  # the first commit went through, its answer was lost
         raise LeaseLost(f"trial {claim.number}: this attempt is over ({ended.outcome})")
-    changed = outside_change(tx, claim)
-    if changed is not None:
-        return changed
     trial = fresh_trial()
-    for key, item in user_attrs.items():
-        trial.set_user_attr(key, item)
-    for key, violation in constraints.items():
-        trial.set_constraint(key, violation)
-    trial.study.tell(trial, value, state=state)
+    try:
+        with tx.connection.begin_nested():
+            for key, item in user_attrs.items():
+                trial.set_user_attr(key, item)
+            for key, violation in constraints.items():
+                trial.set_constraint(key, violation)
+            trial.study.tell(trial, value, state=state)
+    except (UpdateFinishedTrialError, ValueError):
+        # Optuna refuses a trial that is no longer RUNNING; looking first would cost as
+        # many statements as the telling itself.
+        changed = outside_change(tx, claim)
+        if changed is None:
+            raise
+        return changed
     outcome = Attempt.COMPLETE if state == TrialState.COMPLETE else Attempt.PRUNED
     _end(tx, claim.token, outcome)
     tx.execute(sql.FINISH_TICKET, ticket=claim.ticket)

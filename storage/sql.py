@@ -142,13 +142,11 @@ TICKETED_TRIALS = _sql("""
      WHERE study_name = :study AND trial_id = ANY(CAST(:trials AS integer[]))
 """)
 
-BIND_TICKET = _sql("""
-    UPDATE nkat_ticket
-       SET state = 'leased', trial_id = :trial, token = :token, worker_id = :worker
-     WHERE ticket_id = :ticket
-""")
-
-OPEN_ATTEMPT = _sql("""
+BIND = _sql("""
+    WITH ticket AS (
+        UPDATE nkat_ticket
+           SET state = 'leased', trial_id = :trial, token = :token, worker_id = :worker
+         WHERE ticket_id = :ticket)
     INSERT INTO nkat_attempt (token, study_name, trial_id, trial_number, attempt, ticket_id,
                               worker_id, started_at)
     SELECT :token, :study, :trial, :trial_number,
