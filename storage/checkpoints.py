@@ -1,16 +1,33 @@
 """Checkpoints on a disk that may be full, read-only or torn: bytes in, bytes out.
 
-Layout: FOLDER/<study>-<8 hex>/trial-000012/000003.ckpt; the last two generations of each
+Layout: FOLDER/<study>-<8 hex>/trial-000012/00000003.ckpt; the last two generations of each
 living trial are kept, so disk use is at most (2 x living trials + 1 being written per
 worker) x the size of one checkpoint.
+
+A file is the payload followed by a trailer (magic, payload length, SHA-256): whatever was
+torn off or turned over is noticed, and the generation before it is used.
 """
 
 from __future__ import annotations
 
+import hashlib
+import logging
+import os
+import re
+import shutil
+import struct
+import uuid
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, cast
+
+_log = logging.getLogger(__name__)
+
+GENERATIONS = 2  # one may be damaged
+MAGIC = b"NKATCKPT"
+TRAILER = struct.Struct(">8sQ32s")  # magic, payload length in bytes, SHA-256
+SUFFIX = ".ckpt"
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,41 +50,169 @@ class CheckpointStore:
     """
 
     def __init__(self, *, folder: Path, study_name: str) -> None:
-        raise NotImplementedError
+        # The name for people, the hash because two names may look alike as file names.
+        readable = re.sub(r"[^A-Za-z0-9._-]+", "_", study_name)[:60]
+        digest = hashlib.sha256(study_name.encode()).hexdigest()[:8]
+        self.folder = Path(folder) / f"{readable}-{digest}"
+        self._disabled_because: str | None = None
 
     @property
     def enabled(self) -> bool:
         """False after the disk refused a write."""
-        raise NotImplementedError
+        return self._disabled_because is None
 
     @property
     def disabled_because(self) -> str | None:
         """One sentence, None while enabled."""
-        raise NotImplementedError
+        return self._disabled_because
 
     def save(self, number: int, payload: bytes | Callable[[BinaryIO], object]) -> bool:
         """Write a checkpoint of trial `number` atomically; True when it is on the disk.
 
         payload: the bytes, or a function that writes them to a file
-        (`lambda file: torch.save(state, file)`).
+        (`lambda file: torch.save(state, file)`); it may only write.
         """
-        raise NotImplementedError
+        if not self.enabled:
+            return False
+        folder = self._trial_folder(number)
+        # A name of its own: a worker that lost its lease may still be writing here too.
+        unfinished = folder / f"{uuid.uuid4().hex}.tmp"
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            with unfinished.open("wb") as file:
+                _write(file, payload)
+            generations = self._generations(number)
+            newest = generations[-1][0] if generations else 0
+            os.replace(unfinished, folder / f"{newest + 1:08d}{SUFFIX}")
+            _sync_folder(folder)
+            for _, old in self._generations(number)[:-GENERATIONS]:
+                old.unlink(missing_ok=True)
+        except OSError as error:
+            _remove_quietly(unfinished)
+            self._disable(error)
+            return False
+        return True
 
     def load(self, number: int) -> bytes | None:
         """The newest undamaged checkpoint of trial `number`, None when there is none."""
-        raise NotImplementedError
+        for _, path in reversed(self._generations(number)):
+            try:
+                payload = _verified(path.read_bytes())
+            except OSError as error:
+                _log.warning("checkpoint %s cannot be read: %s", path, error.strerror)
+                continue
+            if payload is not None:
+                return payload
+            _log.warning("checkpoint %s is damaged, trying the one before it", path)
+        return None
 
     def discard(self, number: int) -> None:
         """Delete the checkpoints of a trial that is over."""
-        raise NotImplementedError
+        shutil.rmtree(self._trial_folder(number), ignore_errors=True)
 
     def sweep(self, live: Collection[int]) -> list[int]:
         """Delete the checkpoints of all trials but `live`; returns their numbers.
 
-        live: `Board.live_numbers()` read *before* the call.
+        live: `Board.live_numbers()` read *after* this worker's own trial was claimed.  A
+        trial that was claimed later by another worker has no checkpoint worth keeping
+        yet: it is at its first attempt.
         """
-        raise NotImplementedError
+        over = [number for number in self._numbers() if number not in live]
+        for number in over:
+            self.discard(number)
+        return over
 
     def disk_use(self) -> DiskUse:
-        """Count the files and their bytes."""
-        raise NotImplementedError
+        """Count the files, unfinished ones too, and their bytes."""
+        sizes = []
+        for path in self.folder.rglob("*"):
+            try:
+                if path.is_file():
+                    sizes.append(path.stat().st_size)
+            except FileNotFoundError:  # deleted by another worker meanwhile
+                continue
+        return DiskUse(files=len(sizes), bytes=sum(sizes))
+
+    def _trial_folder(self, number: int) -> Path:
+        return self.folder / f"trial-{number:06d}"
+
+    def _numbers(self) -> list[int]:
+        return sorted(
+            int(path.name.removeprefix("trial-"))
+            for path in self.folder.glob("trial-*")
+            if path.name.removeprefix("trial-").isdigit()
+        )
+
+    def _generations(self, number: int) -> list[tuple[int, Path]]:
+        """(generation, file) ascending."""
+        return sorted(
+            (int(path.stem), path)
+            for path in self._trial_folder(number).glob(f"*{SUFFIX}")
+            if path.stem.isdigit()
+        )
+
+    def _disable(self, error: OSError) -> None:
+        self._disabled_because = (
+            f"checkpoints are off: {self.folder} cannot be written "
+            f"({error.strerror or error}); a lost trial starts again from its beginning"
+        )
+        _log.warning(
+            "%s", self._disabled_because, extra={"action": "checkpoints_off", "errno": error.errno}
+        )
+
+
+class _Hashing:
+    """A file that can only be written, and knows the length and hash of what was."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self.length = 0
+        self.digest = hashlib.sha256()
+
+    def write(self, data: bytes | bytearray | memoryview) -> int:
+        view = memoryview(data).cast("B")
+        self._file.write(view)
+        self.digest.update(view)
+        self.length += len(view)
+        return len(view)
+
+    def flush(self) -> None:
+        self._file.flush()
+
+
+def _write(file: BinaryIO, payload: bytes | Callable[[BinaryIO], object]) -> None:
+    hashing = _Hashing(file)
+    if callable(payload):
+        payload(cast(BinaryIO, hashing))
+    else:
+        hashing.write(payload)
+    file.write(TRAILER.pack(MAGIC, hashing.length, hashing.digest.digest()))
+    file.flush()
+    os.fsync(file.fileno())
+
+
+def _verified(content: bytes) -> bytes | None:
+    """The payload, None when the trailer does not fit it."""
+    if len(content) < TRAILER.size:
+        return None
+    magic, length, digest = TRAILER.unpack(content[-TRAILER.size :])
+    payload = content[: -TRAILER.size]
+    if magic != MAGIC or length != len(payload):
+        return None
+    return payload if hashlib.sha256(payload).digest() == digest else None
+
+
+def _sync_folder(folder: Path) -> None:
+    """The new name must survive a power cut too, not only the bytes."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _remove_quietly(path: Path) -> None:
+    try:
+        path.unlink(missing_ok=True)
+    except OSError:
+        return  # a read-only disk, and there is nothing of ours on it
