@@ -76,7 +76,7 @@ ENV PATH=/opt/nkat/ours/bin:/opt/nkat/bin:/usr/local/bin:/usr/bin:/bin \
     XDG_CACHE_HOME=/var/cache/nkat TRITON_CACHE_DIR=/var/cache/nkat/triton \
     CC=/opt/nkat/bin/prebuilt-cc \
     NVIDIA_VISIBLE_DEVICES=all NVIDIA_DRIVER_CAPABILITIES=compute,utility \
-    NKAT_CONFIG=/app/configs/laptop.yaml NKAT_DATA_DIR=/data \
+    NKAT_DATA_DIR=/data \
     NKAT_CHECKPOINT_DIR=/var/lib/nkat/checkpoints \
     NKAT_REVISION=${NKAT_REVISION}
 WORKDIR /app

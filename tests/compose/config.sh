@@ -72,12 +72,12 @@ for name in sorted(OURS - {"migrate"}):
     check(cpu[name]["depends_on"]["migrate"]["condition"] == "service_completed_successfully",
           f"{name} waits for migrate")
 check("container_name" not in cpu["worker"] and "ports" not in cpu["worker"], "workers can be scaled")
-check(cpu["migrate"]["environment"]["NKAT_CONFIG"].endswith("laptop.yaml"), "CPU form: laptop.yaml")
+check(cpu["migrate"]["command"][-1] == "/app/configs/laptop.yaml", "CPU form: laptop.yaml")
 
 for name in ("gpu", "gpu-tls", "worker-gpu"):
     (device,) = form[name]["worker"]["deploy"]["resources"]["reservations"]["devices"]
     check(device["driver"] == "nvidia" and device["capabilities"] == ["gpu"], f"{name}: workers get GPUs")
-check(form["gpu"]["migrate"]["environment"]["NKAT_CONFIG"].endswith("search.yaml"), "GPU form: search.yaml")
+check(form["gpu"]["migrate"]["command"][-1] == "/app/configs/search.yaml", "GPU form: search.yaml")
 check(form["gpu"]["worker"]["environment"]["NKAT_STORAGE"] == cpu["worker"]["environment"]["NKAT_STORAGE"],
       "GPU form keeps the rest of the environment")
 check([p["host_ip"] for p in form["tls"]["postgres"]["ports"]] == ["192.0.2.10"],
