@@ -34,7 +34,7 @@ class ChildSettings:
         device: torch's name, such as `cuda:0` or `cpu`.
         data_dir: folder of prepared data sets, or None.
         checkpoint_dir: folder of the checkpoints of all studies.
-        study_name: whose checkpoints these are.
+        study_name, checkpoint_salt: whose checkpoints these are.
         threads: CPU threads of torch; None leaves torch's choice.
         rehearsal: a rehearsal's plan as JSON (search/rehearsal.py); None trains for real.
     """
@@ -44,6 +44,7 @@ class ChildSettings:
     data_dir: Path | None
     checkpoint_dir: Path
     study_name: str
+    checkpoint_salt: str
     threads: int | None = None
     rehearsal: str | None = None
 
@@ -100,7 +101,9 @@ def _serve(connection: Connection, settings: ChildSettings) -> None:
             search=search,
             trainer=trainer,
             checkpoints=CheckpointStore(
-                folder=settings.checkpoint_dir, study_name=settings.study_name
+                folder=settings.checkpoint_dir,
+                study_name=settings.study_name,
+                salt=settings.checkpoint_salt,
             ),
             clock=time.monotonic,
         )

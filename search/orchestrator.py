@@ -12,6 +12,8 @@ import socket
 from collections.abc import Callable
 from dataclasses import asdict
 
+import optuna
+
 from search.config import SearchFile
 from search.notes import Best, study_note, trial_note, write_study_note, write_trial_note
 from search.signals import StopRequest
@@ -83,7 +85,7 @@ class Orchestrator:
             self._beat_due = now + self._search.service.lease_s / 4
         counts = self._board.counts()
         if now >= self._sweep_due and self._checkpoints is not None:
-            self._checkpoints.sweep(self._board.live_numbers())
+            self._checkpoints.sweep(self._board.over_numbers())
             self._sweep_due = now + SWEEP_EVERY_S
         if now >= self._notes_due and self._notes:
             self.write_notes(counts)
@@ -91,36 +93,38 @@ class Orchestrator:
         return counts
 
     def write_notes(self, counts: Counts) -> None:
-        """A sentence per finished trial and the study's page; once each."""
-        study = self._board.study
-        for trial in study.get_trials(deepcopy=False):
-            if trial.state.is_finished() and trial.number not in self._noted:
-                attempts = trial.user_attrs.get("attempt", 1)
-                text = trial_note(
-                    number=trial.number,
-                    state=trial.state.name.lower(),
-                    user_attrs=trial.user_attrs,
-                    attempts=attempts,
-                )
-                write_trial_note(study, trial._trial_id, text)
-                self._noted.add(trial.number)
+        """A sentence per finished trial and the study's page; each once."""
         best = self._board.best()
         plain = asdict(counts)
-        write_study_note(
-            study,
-            study_note(
-                title=self._search.title or self._search.study,
-                budget=counts.budget,
-                counts={
-                    key: plain[key]
-                    for key in ("done", "complete", "pruned", "running", "waiting", "failed")
-                },
-                state="done" if counts.done >= counts.budget else self.command.value,
-                search_text=self._record.search_text,
-                cut_down=self._search.cut_down,
-                best=None if best is None else Best(number=best[0], value=best[1]),
-            ),
+        page = study_note(
+            title=self._search.title or self._search.study,
+            budget=counts.budget,
+            counts={
+                key: plain[key]
+                for key in ("done", "complete", "pruned", "running", "waiting", "failed")
+            },
+            state="done" if counts.done >= counts.budget else self.command.value,
+            search_text=self._record.search_text,
+            cut_down=self._search.cut_down,
+            best=None if best is None else Best(number=best[0], value=best[1]),
         )
+
+        def write(study: optuna.Study) -> set[int]:
+            noted = set()
+            for trial in study.get_trials(deepcopy=False):
+                if trial.state.is_finished() and trial.number not in self._noted:
+                    text = trial_note(
+                        number=trial.number,
+                        state=trial.state.name.lower(),
+                        user_attrs=trial.user_attrs,
+                        attempts=trial.user_attrs.get("attempt", 1),
+                    )
+                    write_trial_note(study, trial._trial_id, text)
+                    noted.add(trial.number)
+            write_study_note(study, page)
+            return noted
+
+        self._noted |= self._board.with_study("notes", write)
 
     def run(
         self,

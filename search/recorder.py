@@ -12,7 +12,8 @@ from uuid import UUID
 from optuna.trial import TrialState
 
 from search.messages import EpochDone, Finished, Saved
-from storage.board import Board, Claim
+from storage.board import Board
+from storage.records import Claim
 
 
 class Recorder:

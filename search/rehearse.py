@@ -34,9 +34,9 @@ from search.rehearsal import Rehearsal, RehearsedSetTrainer
 from search.sessions import Session, opened
 from search.signals import StopRequest
 from search.worker_pool import WorkerPool
-from storage.checkpoints import CheckpointStore
 from storage.embedded import EmbeddedPostgres
 from storage.engine import make_engine
+from storage.records import AttemptRow
 from storage.schema import ensure_schema
 from storage.states import Attempt, Command
 from storage.study import create_search
@@ -153,9 +153,7 @@ class _Rehearsing:
         self._options = options
         self._session = session
         self._board = session.board
-        self._checkpoints = CheckpointStore(
-            folder=folder / "checkpoints", study_name=session.record.study_name
-        )
+        self._checkpoints = session.checkpoints(folder / "checkpoints")
         name = session.record.study_name
         arguments = ["worker", "--with-parent", "--study", name, "--device", "cpu"]
         arguments += ["--checkpoint-dir", str(folder / "checkpoints"), "--grace", "5"]
@@ -242,7 +240,7 @@ class _Rehearsing:
 
     def _report(self, seconds: float) -> RehearsalReport:
         counts = self._board.counts()
-        trials = self._board.study.get_trials(deepcopy=False)
+        trials = self._board.with_study("trials", lambda study: study.get_trials())
         counted = [t for t in trials if t.state in (TrialState.COMPLETE, TrialState.PRUNED)]
         attempts = self._board.attempts()
         endings = Counter(
@@ -256,7 +254,12 @@ class _Rehearsing:
         ]
         wrong = [t.number for t in counted if not self._is_its_own(t)]
         retried = {a.number for a in attempts if a.attempt > 1}
-        repeated = [a.number for a in attempts if a.resumed_stage == "2" and a.first_stage == "1"]
+        reached = _first_reached_stage_2(attempts)
+        repeated = [
+            a.number
+            for a in attempts
+            if a.first_stage == "1" and a.attempt > reached.get(a.number, a.attempt)
+        ]
         lease_s = self._options.lease_s
         allowed_s = 1.5 * lease_s + 2.0  # the lease, the reaper's interval, one round
         recoveries = self._recoveries(attempts)
@@ -307,16 +310,16 @@ class _Rehearsing:
             passed=counts.complete,
         )
 
-    def _recoveries(self, attempts: list[Any]) -> list[float]:
+    def _recoveries(self, attempts: list[AttemptRow]) -> list[float]:
         """Seconds from the last sign of a lost attempt's owner to the next attempt."""
         found = []
-        by_trial: dict[int, list[Any]] = {}
+        by_trial: dict[int, list[AttemptRow]] = {}
         for attempt in attempts:
             by_trial.setdefault(attempt.number, []).append(attempt)
         for row in by_trial.values():
             row.sort(key=lambda a: a.attempt)
             for lost, following in itertools.pairwise(row):
-                if lost.outcome is Attempt.LOST:
+                if lost.outcome is Attempt.LOST and lost.last_seen_at is not None:
                     found.append((following.started_at - lost.last_seen_at).total_seconds())
         return found
 
@@ -338,3 +341,12 @@ class _Rehearsing:
         if trial.value is None:
             raise NkatError(f"trial {trial.number} is complete without a value")
         return abs(trial.value - expected) < 1e-9
+
+
+def _first_reached_stage_2(attempts: list[AttemptRow]) -> dict[int, int]:
+    """The first attempt of each trial that was seen in stage 2."""
+    reached: dict[int, int] = {}
+    for row in attempts:
+        if row.stage == "2":
+            reached[row.number] = min(row.attempt, reached.get(row.number, row.attempt))
+    return reached

@@ -26,7 +26,6 @@ from search.progress import SearchProgress
 from search.sessions import Session
 from search.signals import StopRequest
 from search.worker_pool import WorkerPool
-from storage.checkpoints import CheckpointStore
 from storage.states import Command
 
 log = logging.getLogger(__name__)
@@ -75,7 +74,7 @@ def run_to_end(plan: RunPlan, session: Session, *, stop: StopRequest, console: C
         board=session.board,
         search=session.search,
         record=session.record,
-        checkpoints=CheckpointStore(folder=plan.checkpoint_dir, study_name=plan.study),
+        checkpoints=session.checkpoints(plan.checkpoint_dir),
         clock=time.monotonic,
     )
     pool = WorkerPool(

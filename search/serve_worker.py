@@ -22,7 +22,6 @@ from search.sessions import Session, checkpoint_dir, database, opened
 from search.signals import StopRequest, signal_when_parent_dies, stop_on_signals
 from search.worker import Ending, Worker, WorkerSettings
 from search.worker_pool import WorkerPool
-from storage.checkpoints import CheckpointStore
 
 log = logging.getLogger(__name__)
 
@@ -82,7 +81,6 @@ def _make_worker(
     options: WorkerOptions, session: Session, device: str, stop: StopRequest
 ) -> Worker:
     folder = checkpoint_dir(options.checkpoint_dir, options.state_dir)
-    study_name = session.record.study_name
     return Worker(
         board=session.board,
         search=session.search,
@@ -92,14 +90,15 @@ def _make_worker(
             device=device,
             data_dir=options.data_dir,
             checkpoint_dir=folder,
-            study_name=study_name,
+            study_name=session.record.study_name,
+            checkpoint_salt=session.checkpoint_salt,
             threads=options.threads,
             rehearsal=options.rehearsal,
         ),
         settings=WorkerSettings(
             host=socket.gethostname(), pid=os.getpid(), device=device, grace_s=options.grace_s
         ),
-        checkpoints=CheckpointStore(folder=folder, study_name=study_name),
+        checkpoints=session.checkpoints(folder),
         stop=stop,
         clock=time.monotonic,
         sleep=time.sleep,

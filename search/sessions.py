@@ -14,6 +14,7 @@ from sqlalchemy.exc import ArgumentError
 from nkat_errors import BadInput
 from search.config import SearchFile, parse_search_text
 from storage.board import Board
+from storage.checkpoints import CheckpointStore
 from storage.embedded import EmbeddedPostgres
 from storage.engine import make_engine
 from storage.records import SearchRecord
@@ -110,6 +111,17 @@ class Session:
     record: SearchRecord
     search: SearchFile
     board: Board
+
+    @property
+    def checkpoint_salt(self) -> str:
+        """Tells this study from an earlier one of the same name in the same folder."""
+        return self.record.created_at.isoformat()
+
+    def checkpoints(self, folder: Path) -> CheckpointStore:
+        """The study's checkpoints in a folder that may hold those of others."""
+        return CheckpointStore(
+            folder=folder, study_name=self.record.study_name, salt=self.checkpoint_salt
+        )
 
 
 @contextmanager

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 
 from model.config import ModelConfig, TrainConfig
-from model.cost import count_parameters
+from model.cost import model_cost
 from model.data import Dataset, DatasetInfo, DeviceSet, device_sets, load_dataset, split
 from model.errors import Diverged, OutOfMemory
 from model.trainer import Trainer
@@ -94,7 +94,7 @@ class TorchSetTrainer:
         )
         notes = [self._load(entry.name).note for entry in self._search.datasets]
         return {
-            "parameters": count_parameters(model),
+            "parameters": model_cost(model).parameters,
             "tokens": model.tokens,
             "device": self.device_name,
             "data_note": "; ".join(notes),

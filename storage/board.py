@@ -24,13 +24,15 @@ from datetime import datetime
 from typing import Any, Literal, TypeVar
 from uuid import UUID, uuid4
 
-from optuna.samplers import BaseSampler
+import optuna
+from optuna.samplers import BaseSampler, RandomSampler
 from optuna.trial import Trial, TrialState
 from sqlalchemy import Engine
 
 from storage import claiming, closing, reaping, reporting, sql
 from storage.errors import ToldElsewhere, UnknownWorker
 from storage.records import (
+    AttemptRow,
     Beat,
     Claim,
     Counts,
@@ -81,7 +83,9 @@ class Board:
             raise ValueError(f"{max_attempts=}: must be at least 1")
         record = load_search(engine, study_name)
         self.study_name = study_name
+        self.record = record
         self.max_attempts = max_attempts
+        self._reader = RandomSampler()  # draws nothing: a study wants a sampler
         self._outage_seen = False
         self._watching_since: datetime | None = None
         self._desk = Desk(
@@ -287,11 +291,12 @@ class Board:
             extra={"action": "hand_back", **_about(claim)},
         )
 
-    def fail_attempt(self, claim: Claim, *, reason: str, signature: str) -> Retry | GaveUp:
+    def fail_attempt(self, claim: Claim, *, reason: str, signature: str | None) -> Retry | GaveUp:
         """The attempt went wrong.
 
         Retried until `max_attempts` failures; the same `signature` twice on one trial is
-        not retried (it would fail a third time).
+        not retried (it would fail a third time).  None is a cause from outside (a killed
+        process), which says nothing about the trial.
         """
 
         def work(tx: Transaction) -> Retry | GaveUp | ToldElsewhere:
@@ -395,13 +400,34 @@ class Board:
         """Every trial by number."""
         return self._desk.run("trials", reporting.trials, snapshot=True)
 
-    def live_numbers(self) -> set[int]:
-        """Numbers of the trials that are RUNNING or WAITING: whose checkpoints matter."""
+    def attempts(self) -> list[AttemptRow]:
+        """Every attempt at every trial, in the order in which they began."""
+        return self._desk.run("attempts", reporting.attempts, snapshot=True)
+
+    def best(self) -> tuple[int, float] | None:
+        """Number and value of the best COMPLETE trial, None while there is none."""
+        return self._desk.run("best", self._best, snapshot=True)
+
+    def state(self) -> tuple[Command, str]:
+        """What the search wants of its workers, and why."""
+        record = load_search(self._desk.engine, self.study_name)
+        return record.command, record.reason
+
+    def with_study(self, what: str, work: Callable[[optuna.Study], T]) -> T:
+        """`work(study)` on Optuna's study in one transaction, retried as everything here.
+
+        For readers and writers of notes; `work` may run more than once.
+        """
+        return self._desk.run(what, lambda _tx: work(self._desk.study(self._reader)))
+
+    def over_numbers(self) -> set[int]:
+        """Numbers of the trials that are over for good: whose checkpoints can go."""
 
         def work(tx: Transaction) -> set[int]:
-            return {trial.number for trial in tx.unfinished().values()}
+            trials = tx.storage.get_all_trials(tx.study_id, deepcopy=False)
+            return {trial.number for trial in trials if trial.state.is_finished()}
 
-        return self._desk.run("live trials", work)
+        return self._desk.run("finished trials", work)
 
     def close(self) -> None:
         """Release Optuna's session; the engine stays the caller's to dispose."""
@@ -418,6 +444,16 @@ class Board:
             claim.trial = self._desk.trial(claim.trial._trial_id, claim.trial.study.sampler)
         claim.stale = True
         return claim.trial
+
+    def _best(self, tx: Transaction) -> tuple[int, float] | None:
+        complete = tx.storage.get_all_trials(
+            tx.study_id, deepcopy=False, states=(TrialState.COMPLETE,)
+        )
+        ranked = [(t.value, -t.number) for t in complete if t.value is not None]
+        if not ranked:
+            return None
+        value, number = max(ranked)
+        return -number, value
 
     def _note_outage(self) -> None:
         self._outage_seen = True

@@ -44,15 +44,17 @@ class CheckpointStore:
     Args:
         folder: made when missing; may be shared by all studies and workers.
         study_name: names the sub-folder.
+        salt: tells studies of one name apart (another database, deleted and made anew);
+            `SearchRecord.salt` is meant for it.
 
     A full or read-only disk gives one warning, then `enabled` is False and every call
     does nothing: training goes on without checkpoints.
     """
 
-    def __init__(self, *, folder: Path, study_name: str) -> None:
+    def __init__(self, *, folder: Path, study_name: str, salt: str = "") -> None:
         # The name for people, the hash because two names may look alike as file names.
         readable = re.sub(r"[^A-Za-z0-9._-]+", "_", study_name)[:60]
-        digest = hashlib.sha256(study_name.encode()).hexdigest()[:8]
+        digest = hashlib.sha256(f"{study_name}\n{salt}".encode()).hexdigest()[:8]
         self.folder = Path(folder) / f"{readable}-{digest}"
         self._disabled_because: str | None = None
 
@@ -88,9 +90,10 @@ class CheckpointStore:
             for _, old in self._generations(number)[:-GENERATIONS]:
                 old.unlink(missing_ok=True)
         except OSError as error:
-            _remove_quietly(unfinished)
             self._disable(error)
             return False
+        finally:
+            _remove_quietly(unfinished)  # renamed when all went well
         return True
 
     def load(self, number: int) -> bytes | None:
@@ -110,17 +113,16 @@ class CheckpointStore:
         """Delete the checkpoints of a trial that is over."""
         shutil.rmtree(self._trial_folder(number), ignore_errors=True)
 
-    def sweep(self, live: Collection[int]) -> list[int]:
-        """Delete the checkpoints of all trials but `live`; returns their numbers.
+    def sweep(self, over: Collection[int]) -> list[int]:
+        """Delete what finished trials left behind; returns the numbers that had something.
 
-        live: `Board.live_numbers()` read *after* this worker's own trial was claimed.  A
-        trial that was claimed later by another worker has no checkpoint worth keeping
-        yet: it is at its first attempt.
+        over: `Board.over_numbers()`.  A finished trial never comes back, so this may run
+        beside any number of workers.
         """
-        over = [number for number in self._numbers() if number not in live]
-        for number in over:
+        left = [number for number in self._numbers() if number in over]
+        for number in left:
             self.discard(number)
-        return over
+        return left
 
     def disk_use(self) -> DiskUse:
         """Count the files, unfinished ones too, and their bytes."""
@@ -166,12 +168,17 @@ class _Hashing:
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
+        self.failure: OSError | None = None
         self.length = 0
         self.digest = hashlib.sha256()
 
     def write(self, data: bytes | bytearray | memoryview) -> int:
         view = memoryview(data).cast("B")
-        self._file.write(view)
+        try:
+            self._file.write(view)
+        except OSError as error:
+            self.failure = error
+            raise
         self.digest.update(view)
         self.length += len(view)
         return len(view)
@@ -182,10 +189,16 @@ class _Hashing:
 
 def _write(file: BinaryIO, payload: bytes | Callable[[BinaryIO], object]) -> None:
     hashing = _Hashing(file)
-    if callable(payload):
-        payload(cast(BinaryIO, hashing))
-    else:
-        hashing.write(payload)
+    try:
+        if callable(payload):
+            payload(cast(BinaryIO, hashing))
+        else:
+            hashing.write(payload)
+    except Exception:
+        # torch.save makes a RuntimeError of a full disk: the disk's own error matters.
+        if hashing.failure is not None:
+            raise hashing.failure from None
+        raise
     file.write(TRAILER.pack(MAGIC, hashing.length, hashing.digest.digest()))
     file.flush()
     os.fsync(file.fileno())

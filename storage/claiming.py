@@ -98,8 +98,9 @@ def _pop(tx: Transaction, trial_id: int) -> bool:
 def _claim(
     tx: Transaction, ticket_id: int, token: UUID, worker_id: UUID, trial: Trial, attempt: int
 ) -> Claim:
-    previous = None
+    previous, reported = None, frozenset[int]()
     if attempt > 1:
+        reported = frozenset(tx.storage.get_trial(trial._trial_id).intermediate_values)
         row = tx.execute(
             sql.PREVIOUS_ATTEMPT, trial=trial._trial_id, attempt=attempt
         ).one_or_none()
@@ -111,4 +112,5 @@ def _claim(
         trial=trial,
         attempt=attempt,
         resumed_from=previous,
+        reported_steps=reported,
     )

@@ -136,7 +136,7 @@ def hand_back(tx: Transaction, claim: Claim, reason: str) -> ToldElsewhere | Non
 
 
 def fail_attempt(
-    tx: Transaction, claim: Claim, *, reason: str, signature: str, max_attempts: int
+    tx: Transaction, claim: Claim, *, reason: str, signature: str | None, max_attempts: int
 ) -> Retry | GaveUp | ToldElsewhere:
     """Retry or give up after a failure that the worker itself reports."""
     ended = fence(tx, claim)

@@ -41,6 +41,11 @@ class SearchRecord:
     created_at: datetime
     created: bool = False
 
+    @property
+    def salt(self) -> str:
+        """Differs between two studies of one name (`CheckpointStore`)."""
+        return f"{self.study_id} {self.created_at.isoformat()}"
+
 
 @dataclass(slots=True, kw_only=True)
 class Claim:
@@ -57,6 +62,7 @@ class Claim:
         attempt: 1 for the first go at this trial, 2 for the first retry, ...
         resumed_from: how far the previous attempt came (keys attempt, outcome, reason,
             host, stage, dataset, epoch, checkpoint_at), None for a first attempt.
+        reported_steps: steps of intermediate values that earlier attempts reported.
     """
 
     ticket: int
@@ -65,6 +71,7 @@ class Claim:
     trial: Trial
     attempt: int
     resumed_from: Mapping[str, Any] | None = None
+    reported_steps: frozenset[int] = frozenset()
     stale: bool = field(default=False, repr=False)
     """`trial` remembers writes that may never have been committed: make it anew."""
 
@@ -182,6 +189,28 @@ class WorkerRow:
     epoch: int | None
     checkpoint_age_s: float | None
     leased_for_s: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AttemptRow:
+    """One worker's go at one trial.
+
+    Args:
+        stage: where it was last seen (`1`, `2`), None when it said nothing.
+        first_stage: where its first sign of progress was.
+        last_seen_at: the last beat of its worker before the attempt ended.
+    """
+
+    number: int
+    attempt: int
+    worker_id: UUID
+    outcome: Attempt
+    reason: str
+    stage: str | None
+    first_stage: str | None
+    started_at: datetime
+    ended_at: datetime | None
+    last_seen_at: datetime | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,7 +8,7 @@ from typing import Any
 from optuna.trial import TrialState
 
 from storage import sql
-from storage.records import Counts, TrialRow, WorkerRow
+from storage.records import AttemptRow, Counts, TrialRow, WorkerRow
 from storage.states import Attempt, WorkerState
 from storage.transaction import Transaction
 
@@ -81,6 +81,14 @@ def trials(tx: Transaction) -> list[TrialRow]:
             )
         )
     return rows
+
+
+def attempts(tx: Transaction) -> list[AttemptRow]:
+    """Every attempt at every trial, in the order in which they began."""
+    return [
+        AttemptRow(**{**row._mapping, "outcome": Attempt(row.outcome)})
+        for row in tx.execute(sql.ATTEMPTS)
+    ]
 
 
 def _float(value: Any) -> float | None:

@@ -174,6 +174,7 @@ ATTEMPT = _sql("SELECT outcome, reason, gave_up FROM nkat_attempt WHERE token = 
 PROGRESS = _sql("""
     UPDATE nkat_attempt
        SET stage = :stage, dataset = :dataset, epoch = :epoch,
+           first_stage = COALESCE(first_stage, :stage),
            checkpoint_at = CASE WHEN :checkpointed THEN {now}
                 ELSE COALESCE(CAST(:checkpoint_at AS timestamptz), checkpoint_at) END
      WHERE token = :token AND outcome = 'running'
@@ -182,7 +183,9 @@ PROGRESS = _sql("""
 END_ATTEMPT = _sql("""
     UPDATE nkat_attempt
        SET outcome = :outcome, ended_at = {now}, reason = :reason, signature = :signature,
-           gave_up = :gave_up
+           gave_up = :gave_up,
+           last_seen_at = (SELECT beat_at FROM nkat_worker w
+                            WHERE w.worker_id = nkat_attempt.worker_id)
      WHERE token = :token AND outcome = 'running'
 """)
 
@@ -290,4 +293,10 @@ NEWEST_ATTEMPTS = _sql("""
       FROM nkat_attempt a LEFT JOIN nkat_worker w ON w.worker_id = a.worker_id
      WHERE a.study_name = :study
      ORDER BY a.trial_id, a.attempt DESC
+""")
+
+ATTEMPTS = _sql("""
+    SELECT trial_number AS number, attempt, worker_id, outcome, reason, stage, first_stage,
+           started_at, ended_at, last_seen_at
+      FROM nkat_attempt WHERE study_name = :study ORDER BY started_at, token
 """)

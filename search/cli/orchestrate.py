@@ -51,7 +51,6 @@ def orchestrate(
     from search.sessions import checkpoint_dir as find_checkpoint_dir
     from search.sessions import database, opened
     from search.signals import StopRequest, stop_on_signals
-    from storage.checkpoints import CheckpointStore
 
     set_up_logging()
     stop = StopRequest()
@@ -71,10 +70,7 @@ def orchestrate(
             board=session.board,
             search=session.search,
             record=session.record,
-            checkpoints=CheckpointStore(
-                folder=find_checkpoint_dir(checkpoint_dir, state_dir),
-                study_name=session.record.study_name,
-            ),
+            checkpoints=session.checkpoints(find_checkpoint_dir(checkpoint_dir, state_dir)),
             clock=time.monotonic,
         ).run(stop=stop, until_done=until_done, sleep=time.sleep)
     return 0

@@ -67,10 +67,12 @@ CREATE TABLE nkat_attempt (
     reason        text        NOT NULL DEFAULT '',
     signature     text,
     gave_up       boolean     NOT NULL DEFAULT false,
+    first_stage   text,         -- of its first sign of progress
     stage         text,
     dataset       text,
     epoch         integer,
     checkpoint_at timestamptz,
+    last_seen_at  timestamptz,  -- its worker's last beat before it ended
     late_at       timestamptz,
     late_summary  text,  -- JSON, NaN allowed
     CHECK ((outcome = 'running') = (ended_at IS NULL)),
