@@ -1,0 +1,72 @@
+"""What every ring of tests may ask for: a real Postgres, one server a session.
+
+`database_url` is a fresh database with all tables (a copy of a template: some
+milliseconds), `empty_database_url` one without any.
+"""
+
+from __future__ import annotations
+
+import itertools
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from sqlalchemy import Engine
+
+from storage.embedded import EmbeddedPostgres
+from storage.engine import make_engine
+from storage.schema import ensure_schema
+
+TEMPLATE = "with_tables"
+_numbers = itertools.count()
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[EmbeddedPostgres]:
+    """The server.  A test may restart it; it must be up again when the test ends."""
+    # Not pytest's own folder: it is closed to the user that Postgres runs as under root.
+    folder = Path(tempfile.mkdtemp(prefix="nkat-tests-"))
+    folder.chmod(0o711)
+    fast = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
+    try:
+        with EmbeddedPostgres(data_dir=folder / "pg", settings=fast) as server:
+            yield server
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def _template(postgres: EmbeddedPostgres) -> str:
+    postgres.create_database(TEMPLATE)
+    engine = make_engine(postgres.url_of(TEMPLATE))
+    ensure_schema(engine)
+    engine.dispose()  # a template must have no connections
+    return TEMPLATE
+
+
+@pytest.fixture
+def empty_database_url(postgres: EmbeddedPostgres) -> Iterator[str]:
+    """A database without a table."""
+    name = f"test_{next(_numbers)}"
+    postgres.create_database(name)
+    yield postgres.url_of(name)
+    postgres.drop_database(name)
+
+
+@pytest.fixture
+def database_url(postgres: EmbeddedPostgres, _template: str) -> Iterator[str]:
+    """A database with Optuna's tables and ours, and nothing in them."""
+    name = f"test_{next(_numbers)}"
+    postgres.create_database(name, template=_template)
+    yield postgres.url_of(name)
+    postgres.drop_database(name)
+
+
+@pytest.fixture
+def engine(database_url: str) -> Iterator[Engine]:
+    """An engine on `database_url`."""
+    engine = make_engine(database_url)
+    yield engine
+    engine.dispose()
