@@ -49,13 +49,7 @@ def read_prepared(path: Path, *, name: str, source: Source) -> Dataset:
         raise BadInput(f"{path}: train_labels holds one class only; two or more are needed")
     _require_range(path, "train_labels", labels, classes)
     channels = images.shape[3]
-    test_shape, _ = _header(path, "test_images")
-    train_shape, _ = _header(path, "train_images")
-    if test_shape[1:] != train_shape[1:]:
-        raise BadInput(
-            f"{path}: test_images has shape {list(test_shape)} but train_images has "
-            f"{list(train_shape)}: all images of a set must have one shape; {_REMEDY}"
-        )
+    test_size = _test_size(path)
     info = DatasetInfo(
         name=name,
         title=known.title if known else name,
@@ -67,7 +61,7 @@ def read_prepared(path: Path, *, name: str, source: Source) -> Dataset:
         source=source,
         checksum=array_checksum(images, labels),
         train_size=len(images),
-        test_size=test_shape[0],
+        test_size=test_size,
         class_names=known.class_names if known else None,
     )
 
@@ -116,6 +110,23 @@ def _header(path: Path, array: str) -> tuple[tuple[int, ...], np.dtype[np.generi
     return tuple(int(side) for side in shape), dtype
 
 
+def _test_size(path: Path) -> int:
+    """The number of test images, from the headers alone.
+
+    What the headers show to be wrong is said now, not after the hours of search that
+    come before the test images are read.
+    """
+    shape = _require_image_header(path, "test_images")
+    train_shape, _ = _header(path, "train_images")
+    if shape[1:] != train_shape[1:]:
+        raise BadInput(
+            f"{path}: test_images has shape {list(shape)} but train_images has "
+            f"{list(train_shape)}: all images of a set must have one shape; {_REMEDY}"
+        )
+    _require_label_header(path, "test_labels", count=shape[0])
+    return shape[0]
+
+
 def _read(path: Path, array: str) -> npt.NDArray[np.generic]:
     try:
         with np.load(path, allow_pickle=False) as arrays:
@@ -125,8 +136,8 @@ def _read(path: Path, array: str) -> npt.NDArray[np.generic]:
     return values
 
 
-def _read_images(path: Path, array: str) -> Images:
-    """uint8 [N, H, W, C], checked."""
+def _require_image_header(path: Path, array: str) -> tuple[int, ...]:
+    """The shape of an array of images, checked."""
     shape, dtype = _header(path, array)
     if dtype != np.uint8:
         raise BadInput(f"{path}: {array} is {dtype}, must be uint8 (0..255); {_REMEDY}")
@@ -142,21 +153,31 @@ def _read_images(path: Path, array: str) -> Images:
             f"{path}: {array} holds {shape[1]}x{shape[2]} images, but only square ones work; "
             "pad or crop them"
         )
+    return shape
+
+
+def _require_label_header(path: Path, array: str, *, count: int) -> None:
+    shape, dtype = _header(path, array)
+    if dtype.kind not in "iu":
+        raise BadInput(f"{path}: {array} is {dtype}, must be integers; {_REMEDY}")
+    if shape != (count,):
+        raise BadInput(
+            f"{path}: {array} has shape {list(shape)} for {count} images, "
+            f"must be [{count}]; {_REMEDY}"
+        )
+
+
+def _read_images(path: Path, array: str) -> Images:
+    """uint8 [N, H, W, C], checked."""
+    shape = _require_image_header(path, array)
     images = _read(path, array).view(np.uint8)
     return np.ascontiguousarray(images.reshape(*shape[:3], -1))
 
 
 def _read_labels(path: Path, array: str, *, count: int) -> Labels:
-    """int64 [count], checked but for the upper bound."""
-    labels = _read(path, array)
-    if labels.dtype.kind not in "iu":
-        raise BadInput(f"{path}: {array} is {labels.dtype}, must be integers; {_REMEDY}")
-    if labels.shape != (count,):
-        raise BadInput(
-            f"{path}: {array} has shape {list(labels.shape)} for {count} images, "
-            f"must be [{count}]; {_REMEDY}"
-        )
-    return labels.astype(np.int64)
+    """int64 [count], checked but for their range."""
+    _require_label_header(path, array, count=count)
+    return _read(path, array).astype(np.int64)
 
 
 def _require_range(path: Path, array: str, labels: Labels, classes: int) -> None:

@@ -110,6 +110,14 @@ BAD_ARRAYS = {
         {"train_labels": GOOD["train_labels"].astype(np.float64)},
         r"train_labels is float64, must be integers",
     ),
+    "no test images": (
+        {"test_images": np.zeros((0, 8, 8), np.uint8), "test_labels": np.zeros(0, np.uint8)},
+        r"test_images is empty",
+    ),
+    "test counts differ": (
+        {"test_labels": np.zeros(19, np.uint8)},
+        r"test_labels has shape \[19\] for 20 images",
+    ),
     "another test shape": (
         {"test_images": np.zeros((20, 9, 9), np.uint8)},
         r"test_images has shape \[20, 9, 9\] but train_images has \[60, 8, 8\]",
@@ -152,7 +160,7 @@ def test_a_cut_file_is_one_sentence(tmp_path: Path, kept: int) -> None:
 def test_pickled_objects_are_refused_not_run(tmp_path: Path) -> None:
     objects = np.array([{"a": 1}] * 60, dtype=object)
     write_npz(tmp_path / "mnist.npz", train_labels=objects)
-    with pytest.raises(BadInput, match="damaged"):
+    with pytest.raises(BadInput, match="train_labels is object, must be integers"):
         load_dataset("mnist", data_dir=tmp_path)
 
 
