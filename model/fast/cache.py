@@ -1,0 +1,54 @@
+"""Warm engines, kept by shape, the least recently used dropped for memory."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Hashable
+from typing import Generic, Protocol, TypeVar
+
+
+class Sized(Protocol):
+    @property
+    def bytes(self) -> int: ...
+
+
+Key = TypeVar("Key", bound=Hashable)
+Warm = TypeVar("Warm", bound=Sized)
+
+
+class WarmCache(Generic[Key, Warm]):
+    """At most `limit_bytes` of warm things; the one taken last always stays.
+
+    Args:
+        limit_bytes: sum of the things' own sizes, bytes.
+    """
+
+    def __init__(self, *, limit_bytes: int) -> None:
+        self._limit = limit_bytes
+        self._kept: OrderedDict[Key, Warm] = OrderedDict()
+
+    def get(self, key: Key) -> Warm | None:
+        """The thing of this key, from now on the most recently used."""
+        if key in self._kept:
+            self._kept.move_to_end(key)
+        return self._kept.get(key)
+
+    def put(self, key: Key, warm: Warm) -> None:
+        self._kept[key] = warm
+        self._kept.move_to_end(key)
+        self.shrink(self._limit)
+
+    def shrink(self, limit_bytes: int) -> None:
+        """Drop the oldest until the rest fits; the newest stays whatever its size."""
+        while len(self._kept) > 1 and self.bytes > limit_bytes:
+            self._kept.popitem(last=False)
+
+    def clear(self) -> None:
+        self._kept.clear()
+
+    @property
+    def bytes(self) -> int:
+        return sum(warm.bytes for warm in self._kept.values())
+
+    def __len__(self) -> int:
+        return len(self._kept)

@@ -1,0 +1,214 @@
+"""One shape's training step: buffers, kernels, and the CUDA graph they are captured in.
+
+What is float32: master weights, moments, averages, the residual stream and its
+gradient, all statistics, sums, softmax, loss.  What is bf16 (`dtype`): operands of
+matrix products and convolutions, and the gradients of the big matrices, as autocast
+has them too.
+"""
+
+from __future__ import annotations
+
+import torch
+import triton
+from torch import Tensor
+
+from model.config import ModelConfig
+from model.data.info import DatasetInfo
+from model.fast import optimizer_kernels
+from model.fast.ends import Ends
+from model.fast.layout import Layout, make_layout
+from model.fast.pictures import Pictures
+from model.fast.recipe import Values, shape_of
+from model.fast.trunk import Flats, Trunk
+from model.vit import NKATViT
+
+_WARM_UPS = 2
+"""Eager steps before capture: kernels are compiled and libraries initialised there."""
+
+
+class Engine:
+    """A warm training step for every run of one shape.
+
+    The network and its average live here; their parameters are views of the flat
+    buffers.  A run takes the engine over by writing its weights, values and images.
+
+    Args:
+        config: the network's (only its shape counts).
+        info: the images' kind.
+        train_size: images of the training set.
+        batch, steps: images a step, steps an epoch.
+        table_rows: steps a schedule has room for.
+        dtype: of products: bfloat16, or float32 for the tests' twin.
+    """
+
+    def __init__(
+        self,
+        *,
+        config: ModelConfig,
+        info: DatasetInfo,
+        train_size: int,
+        batch: int,
+        steps: int,
+        table_rows: int,
+        device: torch.device,
+        dtype: torch.dtype,
+    ) -> None:
+        self.config, self.steps, self.dtype = shape_of(config), steps, dtype
+        self.device = device
+        self.network, self.averaged = (self._empty_network() for _ in range(2))
+        self.averaged.eval().requires_grad_(False)
+        self.layout: Layout = make_layout(self.network)
+        self.flats = Flats.empty(self.layout, device=device, dtype=dtype)
+        self.layout.bind(self.network, self.flats.weights)
+        self.layout.bind(self.averaged, self.flats.average)
+        self.values = Values.empty(depth=config.depth, rows=table_rows, device=device)
+        self.losses = torch.zeros(steps * batch, device=device)
+        plain_input = config.color_norm == "off"
+        self.pictures = Pictures(
+            info=info,
+            images=steps * batch,
+            labels=train_size,
+            steps=steps,
+            values=self.values,
+            dtype=dtype if plain_input else torch.float32,
+        )
+        self.trunk = Trunk(
+            config=self.config,
+            batch=batch,
+            layout=self.layout,
+            flats=self.flats,
+            attention_values=self.values.attention,
+            theta_weights=self.values.theta,
+            seed=self.values.seed,
+        )
+        self.ends = Ends(
+            trunk=self.trunk,
+            dropout=self.values.dropout,
+            smoothing=self.values.smoothing,
+            counter=self.values.counter,
+            losses=self.losses,
+        )
+        named = dict(self.network.named_parameters())
+        self._front = [named[name] for name in self.layout.front]
+        self._front_grads = [
+            self.layout.places[name].view(self.flats.high_grads, first=self.layout.low)
+            for name in self.layout.front
+        ]
+        self._squares = torch.zeros(optimizer_kernels.PARTS, device=device)
+        self._graph: torch.cuda.CUDAGraph | None = None
+        self.owner: object | None = None
+
+    def capture(self) -> None:
+        """Capture the step.  The weights are noise afterwards: write them after this."""
+        self.flats.weights.fill_(0.01)
+        self.values.counter.zero_()
+        stream = torch.cuda.Stream(self.device)  # type: ignore[no-untyped-call]
+        stream.wait_stream(torch.cuda.current_stream(self.device))
+        with torch.cuda.stream(stream):
+            for _ in range(_WARM_UPS):
+                self.step()
+                self.values.counter.zero_()
+        torch.cuda.current_stream(self.device).wait_stream(stream)
+        self._graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(self._graph):
+            self.step()
+
+    def run_epoch(self, *, seed: Tensor) -> None:
+        """All steps of an epoch whose pictures are ready; nothing waits for the device.
+
+        Args:
+            seed: int64 [1], of the epoch's dropout.
+        """
+        self.values.counter[1:].zero_()
+        self.values.seed.copy_(seed)
+        self.network.train()
+        for _ in range(self.steps):
+            if self._graph is None:
+                self.step()
+            else:
+                self._graph.replay()
+
+    def refresh_copies(self) -> None:
+        """The products' copies of the weights, after these were written from outside."""
+        self.flats.copies.copy_(self.flats.weights[: self.layout.trained])
+
+    def step(self) -> None:
+        """One whole training step, eagerly."""
+        ends, trunk = self.ends, self.trunk
+        self.pictures.prepare(ends.labels, ends.partners, ends.share)
+        images = self.pictures.out.permute(0, 3, 1, 2)
+        with torch.enable_grad(), self._autocast():
+            network = self.network
+            patches = network.patches(network.stem(network.color_norm(images)))
+            patches = patches.flatten(0, 1)
+        ends.embed(patches.detach().to(self.dtype))
+        trunk.forward()
+        ends.head()
+        trunk.backward(ends.dpooled)
+        ends.embed_back()
+        found = torch.autograd.grad(patches, self._front, ends.dpatches.to(patches.dtype))
+        torch._foreach_copy_(self._front_grads, list(found))
+        self._update()
+
+    def _update(self) -> None:
+        flats, layout, values = self.flats, self.layout, self.values
+        block, parts = optimizer_kernels.BLOCK, optimizer_kernels.PARTS
+        optimizer_kernels.squared_sums[(parts,)](
+            flats.low_grads,
+            flats.high_grads,
+            self._squares,
+            layout.low,
+            layout.trained - layout.low,
+            BLOCK=block,
+        )
+        optimizer_kernels.adamw_step[(triton.cdiv(layout.total, block),)](
+            flats.weights,
+            flats.low_grads,
+            flats.high_grads,
+            flats.first,
+            flats.second,
+            flats.average,
+            flats.copies,
+            self._squares,
+            values.table,
+            values.counter,
+            values.optimizer,
+            layout.low,
+            layout.decayed,
+            layout.trained,
+            BLOCK=block,
+            PARTS=parts,
+        )
+        optimizer_kernels.advance[(1,)](values.counter, values.seed)
+
+    def _autocast(self) -> torch.autocast:
+        # a cached cast would be freed while the graph still reads it
+        return torch.autocast(
+            self.device.type,
+            dtype=torch.bfloat16,
+            enabled=self.dtype == torch.bfloat16,
+            cache_enabled=False,
+        )
+
+    def _empty_network(self) -> NKATViT:
+        with torch.device("meta"):
+            network = NKATViT(self.config)
+        return network.to_empty(device=self.device)
+
+    @property
+    def bytes(self) -> int:
+        """Device memory of the engine's own buffers (the graph's pool comes on top)."""
+        owners = (self.trunk, self.ends, self.pictures, self.flats, self.values)
+        tensors = {
+            value.untyped_storage().data_ptr(): value.untyped_storage().nbytes()
+            for owner in owners
+            for value in _fields(owner)
+            if isinstance(value, Tensor)
+        }
+        return sum(tensors.values())
+
+
+def _fields(owner: object) -> list[object]:
+    if hasattr(owner, "__dict__"):
+        return list(vars(owner).values())
+    return [getattr(owner, name) for name in type(owner).__slots__]  # type: ignore[attr-defined]

@@ -1,0 +1,100 @@
+# mypy: disable-error-code="no-untyped-def,no-untyped-call,untyped-decorator,misc"
+"""Clipping, AdamW, averaged weights and the bf16 copies in one pass (Triton).
+
+All weights lie in one flat buffer, matrices first.  Each element is read and written
+once: 36 bytes, the whole optimiser's floor.
+"""
+
+from __future__ import annotations
+
+import triton
+import triton.language as tl
+
+BLOCK = 1024
+"""Elements a program takes; the layout's sections are multiples of it."""
+
+PARTS = 256
+"""Programs that sum the gradient's squares, and partial sums that they leave."""
+
+LR, CORRECTION_1, CORRECTION_2, AVERAGE = range(4)
+"""Columns of the schedule's table: learning rate, 1 - beta1^t, sqrt(1 - beta2^t), and
+the averaged weights' decay."""
+
+
+@triton.jit
+def squared_sums(low_ptr, high_ptr, partial_ptr, low_count, high_count, BLOCK: tl.constexpr):
+    """partial [programs]: sums of squares of both gradient buffers."""
+    total = tl.zeros([BLOCK], tl.float32)
+    step = tl.num_programs(0) * BLOCK
+    for start in range(tl.program_id(0) * BLOCK, low_count, step):
+        g = tl.load(low_ptr + start + tl.arange(0, BLOCK)).to(tl.float32)
+        total += g * g
+    for start in range(tl.program_id(0) * BLOCK, high_count, step):
+        g = tl.load(high_ptr + start + tl.arange(0, BLOCK))
+        total += g * g
+    tl.store(partial_ptr + tl.program_id(0), tl.sum(total, 0))
+
+
+@triton.jit
+def adamw_step(
+    weight_ptr,
+    low_grad_ptr,
+    high_grad_ptr,
+    first_ptr,
+    second_ptr,
+    average_ptr,
+    copy_ptr,
+    partial_ptr,
+    table_ptr,
+    counter_ptr,
+    recipe_ptr,
+    low_count,
+    decayed,
+    trained,
+    BLOCK: tl.constexpr,
+    PARTS: tl.constexpr,
+):
+    """One block of the flat buffer: clip, AdamW, average, copy in the products' type.
+
+    Elements from `trained` on are not trained (BatchNorm's statistics): averaged only.
+    recipe: clip (0: off), weight decay, beta1, beta2, eps.
+    """
+    start = tl.program_id(0) * BLOCK
+    at = start + tl.arange(0, BLOCK)
+    row = table_ptr + tl.load(counter_ptr) * 4
+    weight = tl.load(weight_ptr + at)
+    if start < trained:
+        norm = tl.sqrt(tl.sum(tl.load(partial_ptr + tl.arange(0, PARTS)), 0))
+        clip = tl.load(recipe_ptr)
+        # as torch.nn.utils.clip_grad_norm_; a NaN norm makes every weight NaN, and is seen
+        factor = tl.where(clip > 0.0, clip / (norm + 1e-6), 1.0)
+        factor = tl.where(factor > 1.0, 1.0, factor)
+        if start < low_count:
+            g = tl.load(low_grad_ptr + at).to(tl.float32)
+        else:
+            g = tl.load(high_grad_ptr + at - low_count)
+        g = g * factor
+        lr = tl.load(row)
+        beta1 = tl.load(recipe_ptr + 2)
+        beta2 = tl.load(recipe_ptr + 3)
+        if start < decayed:
+            weight = weight * (1.0 - lr * tl.load(recipe_ptr + 1))
+        first = tl.load(first_ptr + at)
+        first = first + (g - first) * (1.0 - beta1)
+        second = tl.load(second_ptr + at) * beta2 + g * g * (1.0 - beta2)
+        tl.store(first_ptr + at, first)
+        tl.store(second_ptr + at, second)
+        spread = tl.sqrt(second) / tl.load(row + 2) + tl.load(recipe_ptr + 4)
+        weight = weight - lr / tl.load(row + 1) * (first / spread)
+        tl.store(weight_ptr + at, weight)
+        tl.store(copy_ptr + at, weight.to(copy_ptr.dtype.element_ty))
+    average = tl.load(average_ptr + at)
+    tl.store(average_ptr + at, average + (weight - average) * (1.0 - tl.load(row + 3)))
+
+
+@triton.jit
+def advance(counter_ptr, seed_ptr):
+    """The step is over: counter = (step of the run, step of the epoch), both + 1."""
+    tl.store(counter_ptr, tl.load(counter_ptr) + 1)
+    tl.store(counter_ptr + 1, tl.load(counter_ptr + 1) + 1)
+    tl.store(seed_ptr, tl.load(seed_ptr) + 0x5851F42D4C957F2D)

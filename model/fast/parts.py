@@ -1,0 +1,125 @@
+"""A fast run's parts: the plain ones, their tensors views of an engine's flat buffers.
+
+A checkpoint of either kind of run can be loaded by the other: names, shapes and the
+optimiser's state are the same.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+from model.attention import NKATAttention
+from model.config import ModelConfig
+from model.dropout import Dropout
+from model.fast.engine import Engine
+from model.optim import Optimizers
+from model.parts import TrainingParts
+from model.vit import NKATViT
+
+
+@dataclass(kw_only=True)
+class FastParts(TrainingParts):
+    """`TrainingParts` whose state lives in an engine.
+
+    Args:
+        engine: taken over by this run.
+    """
+
+    engine: Engine
+
+    @classmethod
+    def over(cls, engine: Engine, parts: TrainingParts) -> FastParts:
+        """Move a fresh run's parts into `engine`, which the last run has left."""
+        engine.network.load_state_dict(parts.network.state_dict())
+        engine.averaged.load_state_dict(parts.network.state_dict())
+        for network in (engine.network, engine.averaged):
+            set_values(network, parts.model_config)
+        engine.flats.first.zero_()
+        engine.flats.second.zero_()
+        engine.refresh_copies()
+        engine.values.counter.zero_()
+        engine.values.write(parts.model_config, parts.train_config, parts.schedule)
+        engine.pictures.take(parts.train)
+        if parts.average is not None:
+            parts.average.averaged = engine.averaged
+        engine.network.use_generator(parts.generators["dropout"])
+        fast = cls(
+            model_config=parts.model_config,
+            train_config=parts.train_config,
+            train=parts.train,
+            network=engine.network,
+            average=parts.average,
+            optimizers=Optimizers(
+                network=engine.network, config=parts.train_config, capturable=True
+            ),
+            schedule=parts.schedule,
+            augment=parts.augment,
+            mix=parts.mix,
+            generators=parts.generators,
+            engine=engine,
+        )
+        fast._point_moments()
+        return fast
+
+    def state_dict(self) -> dict[str, Any]:
+        self._point_moments()
+        return super().state_dict()
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        super().load_state_dict(state)
+        engine = self.engine
+        (adamw,) = self.optimizers.all
+        done = 0
+        for name, parameter in engine.network.named_parameters():
+            place = engine.layout.places[name]
+            loaded = adamw.state.get(parameter)
+            for moment, flat in (
+                ("exp_avg", engine.flats.first),
+                ("exp_avg_sq", engine.flats.second),
+            ):
+                view = place.view(flat)
+                view.copy_(loaded[moment]) if loaded else view.zero_()
+            if loaded:
+                done = int(loaded["step"])
+        engine.values.counter[0] = done
+        engine.refresh_copies()
+        self._point_moments()
+
+    def _point_moments(self) -> None:
+        """AdamW's state: views of the flat moments, and the steps done."""
+        engine = self.engine
+        (adamw,) = self.optimizers.all
+        step = engine.values.counter[0].to(torch.float32)
+        for name, parameter in engine.network.named_parameters():
+            place = engine.layout.places[name]
+            adamw.state[parameter] = {
+                "step": step,
+                "exp_avg": place.view(engine.flats.first),
+                "exp_avg_sq": place.view(engine.flats.second),
+            }
+
+
+def set_values(network: NKATViT, config: ModelConfig) -> None:
+    """Let a network of the same shape compute as `config` says (evaluation reads these)."""
+    network.config = config
+    for module in network.modules():
+        if isinstance(module, NKATAttention):
+            module.temperature = config.temperature
+            module.top_k = config.top_k
+            module.top_p = config.top_p
+            module.dropout_p = config.dropout_attn
+        elif isinstance(module, Dropout):
+            module.p = config.dropout_embed
+    for layer, block in enumerate(network.blocks):
+        block.attention.theta.weight = config.nkat_strength * config.nkat_decay**layer
+
+
+def copy_counters(source: nn.Module, target: nn.Module) -> None:
+    """Whole-number buffers (BatchNorm's counts) are copied, not averaged."""
+    for given, taken in zip(source.buffers(), target.buffers(), strict=True):
+        if not given.is_floating_point():
+            taken.copy_(given)

@@ -1,0 +1,186 @@
+"""Runs of the fast path, for `Trainer(runner=FastRunners())`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from model.augment import Mix
+from model.config import ModelConfig, TrainConfig
+from model.data.device import DeviceSet
+from model.evaluation import count_correct, evaluation_batch
+from model.fast.cache import WarmCache
+from model.fast.engine import Engine
+from model.fast.parts import FastParts, copy_counters
+from model.fast.pictures import MOST_COLUMNS
+from model.fast.recipe import shape_of, table_rows
+from model.kernels.triton_tiles import MAX_HEAD_DIM, MAX_TOKENS
+from model.parts import TrainingParts, epoch_steps
+from model.precision import uses_bf16
+from model.step import PlainRunner, RunnerFactory, StepRunner
+from nkat_errors import NkatError
+
+_SHARE_OF_MEMORY = 0.4
+"""Of the device's memory, for warm engines that no run uses."""
+
+
+def why_not(model: ModelConfig, train: TrainConfig, *, device: torch.device) -> str | None:
+    """Why the fast path cannot run a configuration, or None where it can."""
+    if device.type != "cuda":
+        return f"the device is {device.type}"
+    if model.split_heads and model.channels == 3:
+        return "split_heads has another projection"
+    if train.optimizer != "adamw":
+        return f"the optimizer is {train.optimizer}"
+    if model.tokens > MAX_TOKENS or model.embed_dim // model.heads > MAX_HEAD_DIM:
+        return f"{model.tokens} tokens of {model.embed_dim // model.heads} a head are too large"
+    if (model.embed_dim // model.heads) % 8 or round(model.embed_dim * model.mlp_ratio) % 8:
+        return "widths are no multiples of 8"
+    if 7 + 2 * train.randaugment_ops > MOST_COLUMNS:
+        return f"{train.randaugment_ops} RandAugment operations are too many"
+    if not uses_bf16(train.precision, device):
+        return f"precision is {train.precision}"
+    return None
+
+
+class FastRunners:
+    """Makes runners and keeps their engines warm: a `RunnerFactory`.
+
+    A run of a shape seen before starts without compiling or capturing anything.  What
+    the fast path cannot run, `PlainRunner` does.  One run at a time uses an engine: a
+    newer run of the same shape takes it over.
+
+    Args:
+        limit_bytes: device memory for warm engines; None is 40 % of the device's.
+    """
+
+    def __init__(self, *, limit_bytes: int | None = None) -> None:
+        self._limit = limit_bytes
+        self._cache: WarmCache[tuple[object, ...], Engine] | None = None
+
+    def __call__(
+        self,
+        *,
+        model_config: ModelConfig,
+        train_config: TrainConfig,
+        train: DeviceSet,
+        seed: int,
+    ) -> StepRunner:
+        if why_not(model_config, train_config, device=train.device) is not None:
+            return PlainRunner(
+                model_config=model_config, train_config=train_config, train=train, seed=seed
+            )
+        parts = TrainingParts.build(
+            model_config=model_config, train_config=train_config, train=train, seed=seed
+        )
+        return FastRunner(self._engine(parts), parts)
+
+    def _engine(self, parts: TrainingParts) -> Engine:
+        config, train = parts.model_config, parts.train
+        rows = table_rows(parts.schedule.steps)
+        key = (shape_of(config), len(train), parts.batch_size, rows, str(train.device))
+        cache = self._caches(train.device)
+        engine = cache.get(key)
+        if engine is None:
+            make = {
+                "config": config,
+                "info": train.info,
+                "train_size": len(train),
+                "batch": parts.batch_size,
+                "steps": epoch_steps(len(train), parts.batch_size),
+                "table_rows": rows,
+                "device": train.device,
+                "dtype": torch.bfloat16,
+            }
+            try:
+                engine = captured_engine(**make)
+            except torch.OutOfMemoryError:
+                cache.clear()  # other shapes' engines may be what fills the memory
+                torch.cuda.empty_cache()
+                engine = captured_engine(**make)
+            cache.put(key, engine)
+        return engine
+
+    def _caches(self, device: torch.device) -> WarmCache[tuple[object, ...], Engine]:
+        if self._cache is None:
+            limit = self._limit
+            if limit is None:
+                total = torch.cuda.get_device_properties(device).total_memory
+                limit = int(_SHARE_OF_MEMORY * total)
+            self._cache = WarmCache(limit_bytes=limit)
+        return self._cache
+
+
+def captured_engine(**sizes: object) -> Engine:
+    """An engine whose step is captured; see `Engine` for the sizes."""
+    engine = Engine(**sizes)  # type: ignore[arg-type]
+    engine.capture()
+    return engine
+
+
+class FastRunner:
+    """One run on a warm engine.
+
+    Args:
+        engine: captured (or not: then its steps run eagerly).
+        parts: of the fresh run.
+    """
+
+    def __init__(self, engine: Engine, parts: TrainingParts) -> None:
+        self.parts: TrainingParts
+        self._engine = engine
+        self.parts = self._parts = FastParts.over(engine, parts)
+        engine.owner = self
+
+    def train_epoch(self, epoch: int) -> Tensor:
+        self._still_owner()
+        parts, engine = self._parts, self._engine
+        generators, device = parts.generators, parts.train.device
+        images = engine.steps * parts.batch_size
+        order = torch.randperm(len(parts.train), generator=generators["order"], device=device)
+        order = order[:images]
+        uniform = parts.augment.draw(images, generators["augment"])
+        engine.pictures.mix.copy_(draw_mixes(parts.mix, engine.steps, generators["augment"]))
+        engine.pictures.augment(parts.train, parts.augment, order=order, uniform=uniform)
+        seed = torch.randint(
+            2**62, (1,), generator=generators["dropout"], device=device, dtype=torch.int64
+        )
+        engine.values.counter[:1].fill_(epoch * engine.steps)
+        engine.run_epoch(seed=seed)
+        copy_counters(engine.network, engine.averaged)
+        return engine.losses.mean()
+
+    def count_correct(self, dataset: DeviceSet) -> tuple[Tensor, Tensor]:
+        self._still_owner()
+        engine = self._engine
+        bf16 = engine.dtype == torch.bfloat16
+        batch = evaluation_batch(self.parts.model_config.tokens, dataset.device)
+        raw = count_correct(engine.network, dataset, batch=batch, bf16=bf16)
+        if self.parts.average is None:
+            return raw, raw
+        return raw, count_correct(engine.averaged, dataset, batch=batch, bf16=bf16)
+
+    def _still_owner(self) -> None:
+        if self._engine.owner is not self:
+            raise NkatError(
+                "another run of the same shape has taken this run's engine over: "
+                "finish one run before the next, or give each its own FastRunners"
+            )
+
+
+def draw_mixes(mix: Mix, steps: int, generator: torch.Generator) -> Tensor:
+    """float32 [steps, 4]: what `Mix.draw` draws, for all steps of an epoch at once."""
+    uniform = torch.rand(steps, 4, generator=generator, device=generator.device)
+    if mix.alpha != 1:
+        concentration = torch.full(
+            (steps, 2), mix.alpha, dtype=torch.float64, device=generator.device
+        )
+        beta = torch._sample_dirichlet(concentration, generator=generator)[:, 0]
+        uniform[:, 3] = beta.to(torch.float32)
+    return uniform
+
+
+if TYPE_CHECKING:
+    _factory: RunnerFactory = FastRunners()
