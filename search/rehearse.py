@@ -124,6 +124,8 @@ def rehearse(options: RehearsalOptions, console: Console) -> RehearsalReport:
         folder = options.folder or Path(
             stack.enter_context(tempfile.TemporaryDirectory(prefix="nkat-rehearsal-"))
         )
+        # Under root, Postgres runs as another user, who must be able to get there.
+        folder.chmod(0o755)
         server = stack.enter_context(EmbeddedPostgres(data_dir=folder / "postgres"))
         engine = make_engine(server.url, application_name="nkat-rehearsal")
         ensure_schema(engine)
