@@ -1,0 +1,477 @@
+"""The whole service on a real engine, from build to `down -v`, broken on the way.
+
+    python3 tests/compose/scenario.py [--keep-image] [--json FILE]
+
+Standard library only: it runs on a host that has Docker and nothing of ours.
+"""
+
+from __future__ import annotations
+
+import argparse
+import base64
+import json
+import shutil
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from stack import (
+    REPOSITORY,
+    Failed,
+    Json,
+    Stack,
+    free_port,
+    host_of,
+    inspect,
+    kill_from_outside,
+    sh,
+    trials_of,
+    wait_for,
+    write_secret,
+)
+
+BUDGET = 10  # n_trials of search.yaml
+PROJECT = "nkat-compose-test"
+FAR_PROJECT = "nkat-compose-test-far"
+IMAGE = "nkat-search:compose-test"
+RECOVERY_S = 120.0  # more than the lease and a restart together; a hang, not a delay, is a failure
+
+
+class Scenario:
+    """The steps in their order; each adds rows to the table.
+
+    Args:
+        scratch: folder for secrets, settings and results.
+        keep_image: leave the built image on the engine.
+    """
+
+    def __init__(self, *, scratch: Path, keep_image: bool) -> None:
+        self.rows: list[tuple[str, str, str]] = []
+        self.figures: dict[str, float] = {}
+        self._scratch = scratch
+        self._keep_image = keep_image
+        self._out = scratch / "out"
+        self._out.mkdir()
+        self._out.chmod(0o777)
+        configs = scratch / "configs"
+        configs.mkdir()
+        shutil.copy(REPOSITORY / "tests/compose/search.yaml", configs)
+        (scratch / "data").mkdir()
+        self._password = write_secret(scratch / "dashboard_password")
+        write_secret(scratch / "postgres_password")
+        # The address under which containers reach this host: what another host would use.
+        gateway = "{{(index .IPAM.Config 0).Gateway}}"
+        self._address = sh("docker", "network", "inspect", "bridge", "--format", gateway).strip()
+        self._port = free_port()
+        common = {
+            "NKAT_IMAGE": IMAGE,
+            "POSTGRES_PASSWORD_FILE": str(scratch / "postgres_password"),
+            "TLS_DIR": str(scratch / "tls"),
+            "POSTGRES_PORT": str(free_port()),
+            "NKAT_DATA": str(scratch / "data"),
+            "NKAT_GRACE_S": "20",
+            "NKAT_STOP_GRACE": "30s",
+            "OMP_NUM_THREADS": "1",
+        }
+        self.stack = Stack(
+            project=PROJECT,
+            files=("docker-compose.yml", "docker-compose.tls.yml"),
+            settings=common
+            | {
+                "DASHBOARD_PASSWORD_FILE": str(scratch / "dashboard_password"),
+                "DASHBOARD_USER": "tester",
+                "DASHBOARD_PORT": str(self._port),
+                "POSTGRES_BIND": self._address,
+                "NKAT_SEARCH_FILE": "search.yaml",
+                "NKAT_CONFIGS": str(configs),
+                "NKAT_OUT": str(self._out),
+            },
+            scratch=scratch,
+        )
+        self.far = Stack(
+            project=FAR_PROJECT,
+            files=("docker-compose.worker.yml",),
+            settings=common | {"NKAT_DB_HOST": self._address},
+            scratch=scratch,
+        )
+
+    # --- the table ---------------------------------------------------------------
+
+    def row(self, what: str, figure: str = "") -> None:
+        self.rows.append((what, "held", figure))
+        print(f"  ok  {what}  {figure}", flush=True)
+
+    def expect(self, condition: object, what: str, figure: str = "") -> None:
+        if not condition:
+            raise Failed(f"{what} ({figure})" if figure else what)
+        self.row(what, figure)
+
+    def seconds(self, name: str, since: float) -> str:
+        self.figures[name] = round(time.monotonic() - since, 1)
+        return f"{self.figures[name]:.1f} s"
+
+    # --- the steps ---------------------------------------------------------------
+
+    def build(self) -> None:
+        start = time.monotonic()
+        self.stack("build", "--quiet")
+        took = self.seconds("build_s", start)
+        size = int(inspect(IMAGE, "{{.Size}}"))
+        self.figures["image_gb"] = round(size / 1e9, 2)
+        self.row("the image builds", f"{took}, {size / 1e9:.2f} GB")
+        tools = sh(
+            *("docker", "run", "--rm", "--entrypoint", "sh", IMAGE, "-c"),
+            "for t in gcc cc make g++ ld; do command -v $t; done; id -u",
+        ).split()
+        self.expect(tools == ["10001"], "no build tools in it, and not root", " ".join(tools))
+
+    def up(self) -> None:
+        tls = self._scratch / "tls"
+        sh(
+            *("sh", str(REPOSITORY / "deploy/make-certs.sh"), self._address),
+            env={"PATH": "/usr/local/bin:/usr/bin:/bin", "TLS_DIR": str(tls)},
+        )
+        start = time.monotonic()
+        self.stack("up", "--detach")
+        self.row("up -d returns", self.seconds("up_s", start))
+        self._await("a first trial runs", lambda s: s["attempts"] >= 1, 180)
+        self.row("from up to the first trial", self.seconds("up_to_first_trial_s", start))
+        for name in ("postgres", "orchestrator", "dashboard", "worker"):
+            (container,) = self.stack.containers(name)
+            wait_for(
+                f"{name} healthy",
+                lambda c=container: inspect(c, "{{.State.Health.Status}}") == "healthy",
+                within_s=120,
+            )
+        self.row("all four services are healthy", self.seconds("up_to_healthy_s", start))
+        self.expect(
+            inspect(self.stack.containers("migrate", running=False)[0], "{{.State.ExitCode}}")
+            == "0",
+            "migrate ended well before them",
+        )
+
+    def dashboard(self) -> None:
+        self.expect(self._get("/dashboard", None) == 401, "dashboard without a login: 401")
+        self.expect(self._get("/api/studies", "wrong") == 401, "with a wrong password: 401")
+        self.expect(self._get("/dashboard", self._password) == 200, "with the right one: 200")
+        self.expect(
+            self._get("/api/studies/1", self._password, method="DELETE") == 403,
+            "deleting the study through it: 403 (read-only)",
+        )
+        self.expect(self._get("/healthz", None) == 200, "its health page needs no login: 200")
+
+    def scale(self) -> None:
+        start = time.monotonic()
+        self.stack("up", "--detach", "--no-recreate", "--scale", "worker=3")
+        self._await("three workers hold trials", lambda s: _holding(s) >= 3, RECOVERY_S)
+        self.row("scaled to 3 workers, each on a trial", self.seconds("scale_to_3_s", start))
+
+    def kill_one(self) -> None:
+        """kill -9 by the host: the lease runs out, another attempt begins."""
+        container, trial = self._busy_worker()
+        before = self._trial(self.stack.status(), trial)["attempts"]
+        start = time.monotonic()
+        kill_from_outside(container)
+        self._await(
+            f"trial {trial} runs again",
+            lambda s: self._trial(s, trial)["attempts"] > before,
+            RECOVERY_S,
+        )
+        self.row(
+            f"kill -9 of a worker: trial {trial} runs again",
+            self.seconds("recover_kill_9_s", start),
+        )
+        self._await("three workers again", lambda s: _alive(s) >= 3, RECOVERY_S)
+        self.expect(
+            int(inspect(container, "{{.RestartCount}}")) >= 1,
+            "its container was started again",
+            self.seconds("restart_after_kill_9_s", start),
+        )
+
+    def stop_one(self) -> None:
+        """docker stop: hands its trial back within the grace time, nothing counted as lost."""
+        container, trial = self._busy_worker()
+        status = self.stack.status()
+        before, lost = self._trial(status, trial)["attempts"], status["lost"]
+        start = time.monotonic()
+        sh("docker", "stop", "--time", "30", container)
+        stopped = self.seconds("docker_stop_s", start)
+        code = inspect(container, "{{.State.ExitCode}}")
+        self.expect(code in ("0", "143"), "docker stop: ends by itself in time", stopped)
+        self._await(
+            f"trial {trial} goes on elsewhere",
+            lambda s: self._trial(s, trial)["attempts"] > before or not _open(s, trial),
+            RECOVERY_S,
+        )
+        took = self.seconds("recover_docker_stop_s", start)
+        self.row(f"trial {trial} was handed back and goes on", took)
+        after = self.stack.status()
+        self.expect(
+            after["lost"] == lost and after["handed_back"] >= 1,
+            "handed back, not lost",
+            f"{after['handed_back']} handed back",
+        )
+
+    def restart_postgres(self) -> None:
+        before = self.stack.status()
+        names = self.stack.containers("worker")
+        restarts = {c: inspect(c, "{{.RestartCount}}") for c in names}
+        start = time.monotonic()
+        self.stack("restart", "postgres")
+        down = self.seconds("postgres_away_s", start)
+        alive = _alive(before)
+        self._await(
+            "all workers beat again",
+            lambda s: _alive(s, younger_than_s=time.monotonic() - start) >= alive,
+            RECOVERY_S,
+        )
+        self.row(
+            f"Postgres restarted mid-search ({down}): all workers beat again",
+            self.seconds("recover_postgres_restart_s", start),
+        )
+        self.expect(
+            {c: inspect(c, "{{.RestartCount}}") for c in names} == restarts,
+            "no worker ended over it",
+        )
+
+    def another_host(self) -> None:
+        """A worker of another project, which reaches Postgres over TLS only."""
+        self.far("up", "--detach", "--no-build")
+        (container,) = self.far.containers("worker")
+        host = host_of(container)
+        self._await(
+            "the far worker holds a trial",
+            lambda s: bool(trials_of(s, host)) or s["done"] >= BUDGET,
+            RECOVERY_S,
+        )
+        self.row("a worker of another host joins over TLS (verify-full)")
+
+    def finish(self) -> Json:
+        start = time.monotonic()
+        self._await("the search ends", lambda s: s["done"] >= BUDGET, 900)
+        self.row("the search ends", self.seconds("rest_of_search_s", start))
+        status = self.stack.status()
+        counted = status["complete"] + status["pruned"]
+        self.expect(
+            status["done"] == status["budget"] == counted == BUDGET,
+            "exact budget: COMPLETE + PRUNED",
+            f"{counted} of {BUDGET}",
+        )
+        left = {key: status[key] for key in ("running", "waiting", "failed", "leased", "open")}
+        self.expect(not any(left.values()), "no trial left over", str(left))
+        numbers = sorted(row["number"] for row in status["trials"])
+        self.expect(numbers == list(range(BUDGET)), "no trial lost, none twice", f"{numbers}")
+        self.expect(status["lost"] >= 1, "the killed worker's attempt is on record")
+
+        def ended() -> bool:
+            return not self.stack.containers("worker") and not self.far.containers("worker")
+
+        wait_for("workers end", ended, within_s=60)
+        codes = [
+            inspect(c, "{{.State.ExitCode}}")
+            for s in (self.stack, self.far)
+            for c in s.containers("worker", running=False)
+        ]
+        self.expect(
+            sorted(codes)[: len(codes) - 1] == ["0"] * (len(codes) - 1)
+            and set(codes) <= {"0", "143"},
+            "workers ended by themselves (143: the stopped one)",
+            " ".join(codes),
+        )
+        return status
+
+    def export(self) -> str:
+        self.stack(
+            *("run", "--rm", "--no-TTY", "orchestrator", "nkat-search", "export"),
+            *("--out", "/out/best.yaml"),
+        )
+        text = (self._out / "best.yaml").read_text(encoding="utf-8")
+        self.expect("model:" in text and "train:" in text, "best.yaml exported", f"{len(text)} B")
+        return text
+
+    def down_and_up(self, before: Json, exported: str) -> None:
+        self.far("down", "--volumes")
+        start = time.monotonic()
+        self.stack("down")
+        self.row("down", self.seconds("down_s", start))
+        start = time.monotonic()
+        self.stack("up", "--detach")
+        self._await("the study is there again", lambda s: s["budget"] == BUDGET, 120)
+        again = self.seconds("up_again_s", start)
+        after = self.stack.status()
+        keys = ("study", "budget", "done", "complete", "pruned", "attempts", "lost", "best")
+        same = all(before[key] == after[key] for key in keys)
+        trials = [[_lasting(row) for row in status["trials"]] for status in (before, after)]
+        self.expect(same and trials[0] == trials[1], "up again: the study is as it was", again)
+        (worker,) = self.stack.containers("worker", running=False)
+        wait_for(
+            "the worker ends",
+            lambda: inspect(worker, "{{.State.Status}} {{.State.ExitCode}}") == "exited 0",
+            within_s=90,
+        )
+        self.row("a worker of a finished search ends at once, code 0")
+        self.export()
+        text = (self._out / "best.yaml").read_text(encoding="utf-8")
+        self.expect(_model_part(text) == _model_part(exported), "and exports the same network")
+
+    def clean_up(self) -> None:
+        """Everything that was made, whatever happened before."""
+        for stack in (self.far, self.stack):
+            stack("down", "--volumes", "--remove-orphans", "--timeout", "10", check=False)
+        if not self._keep_image:
+            sh("docker", "image", "rm", "--force", IMAGE, check=False)
+
+    def nothing_left(self) -> None:
+        label = "label=com.docker.compose.project="
+        left = "".join(
+            sh("docker", *kind, "--filter", f"{label}{project}", "--quiet")
+            for kind in (("ps", "--all"), ("volume", "ls"), ("network", "ls"))
+            for project in (PROJECT, FAR_PROJECT)
+        )
+        self.expect(not left.split(), "down -v leaves nothing behind")
+
+    # --- helpers -----------------------------------------------------------------
+
+    def _await(self, what: str, holds: Callable[[Json], bool], within_s: float) -> Json:
+        def probe() -> Json | None:
+            status = self.stack.status()
+            return status if status and holds(status) else None
+
+        found: Json = wait_for(what, probe, within_s=within_s, every_s=0.3)
+        return found
+
+    def _busy_worker(self) -> tuple[str, int]:
+        """A container that holds a trial with most of its way still before it."""
+
+        def probe() -> tuple[str, int] | None:
+            status = self.stack.status()
+            for container in self.stack.containers("worker"):
+                host = host_of(container)
+                for worker in status.get("workers", []):
+                    early = worker["stage"] == "1" and 1 <= (worker["epoch"] or 0) <= 4
+                    if worker["host"] == host and worker["trial"] is not None and early:
+                        return container, worker["trial"]
+            return None
+
+        found: tuple[str, int] = wait_for(
+            "a worker early in its trial", probe, within_s=120, every_s=0.2
+        )
+        return found
+
+    @staticmethod
+    def _trial(status: Json, number: int) -> Json:
+        row: Json = next(row for row in status["trials"] if row["number"] == number)
+        return row
+
+    def _get(self, path: str, password: str | None, *, method: str = "GET") -> int:
+        request = urllib.request.Request(f"http://127.0.0.1:{self._port}{path}", method=method)
+        if password is not None:
+            token = base64.b64encode(f"tester:{password}".encode()).decode()
+            request.add_header("Authorization", f"Basic {token}")
+        try:
+            with urllib.request.urlopen(request, timeout=20) as response:
+                return int(response.status)
+        except urllib.error.HTTPError as error:
+            return error.code
+
+
+def _alive(status: Json, *, younger_than_s: float | None = None) -> int:
+    """Workers (not the orchestrator) whose beat is known and young."""
+    return sum(
+        worker["state"] == "alive"
+        and worker["note"] != "orchestrator"
+        and (younger_than_s is None or worker["beat_age_s"] < younger_than_s)
+        for worker in status["workers"]
+    )
+
+
+def _holding(status: Json) -> int:
+    return sum(worker["trial"] is not None for worker in status["workers"])
+
+
+def _open(status: Json, number: int) -> bool:
+    return any(
+        row["number"] == number and row["state"].lower() in ("running", "waiting")
+        for row in status["trials"]
+    )
+
+
+def _lasting(row: Json) -> Json:
+    """A trial's row without its ages, which go on."""
+    return {key: value for key, value in row.items() if not key.endswith("age_s")}
+
+
+def _model_part(text: str) -> str:
+    """best.yaml's model section: the rest holds dates."""
+    lines = text.splitlines()
+    start = lines.index("model:")
+    end = next(
+        (i for i in range(start + 1, len(lines)) if lines[i] and not lines[i].startswith(" ")),
+        len(lines),
+    )
+    return "\n".join(lines[start:end])
+
+
+@contextmanager
+def scratch_folder() -> Iterator[Path]:
+    folder = Path(tempfile.mkdtemp(prefix="nkat-compose-"))
+    folder.chmod(0o755)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def print_table(rows: list[tuple[str, str, str]]) -> None:
+    widths = [max(len(row[i]) for row in rows) for i in range(3)]
+    print()
+    for row in rows:
+        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)))
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--keep-image", action="store_true", help="leave the image on the engine")
+    parser.add_argument("--json", type=Path, help="write the figures here")
+    options = parser.parse_args()
+    with scratch_folder() as scratch:
+        scenario = Scenario(scratch=scratch, keep_image=options.keep_image)
+        code = 0
+        try:
+            scenario.build()
+            scenario.up()
+            scenario.dashboard()
+            scenario.scale()
+            scenario.kill_one()
+            scenario.stop_one()
+            scenario.restart_postgres()
+            scenario.another_host()
+            before = scenario.finish()
+            exported = scenario.export()
+            scenario.down_and_up(before, exported)
+        except (Failed, OSError, KeyError, StopIteration) as error:
+            scenario.rows.append((str(error).splitlines()[0], "BROKEN", type(error).__name__))
+            print(f"\nBROKEN: {error}\n", file=sys.stderr)
+            print(scenario.stack("logs", "--tail", "60", check=False), file=sys.stderr)
+            code = 1
+        finally:
+            scenario.clean_up()
+        if code == 0:
+            try:
+                scenario.nothing_left()
+            except Failed as error:
+                scenario.rows.append((str(error), "BROKEN", ""))
+                code = 1
+        print_table(scenario.rows)
+        if options.json:
+            options.json.write_text(json.dumps(scenario.figures, indent=2) + "\n")
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())
