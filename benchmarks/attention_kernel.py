@@ -135,40 +135,48 @@ def relative(got: torch.Tensor, want: torch.Tensor) -> float:
     return float((got.double() - want).norm() / want.norm())
 
 
-def sweep(batch: int, tokens: int, dim: int, limit: int) -> None:
-    """Times of other tiles than the plan's, fastest first."""
+def candidates(tokens: int, dim: int) -> list[tuple[str, Tiles]]:
+    """Other tiles than the plan's, worth a look."""
     base = plan(tokens, dim // HEADS)
-    for part, rows, warps in (
-        ("forward", (16, 32, 64), (1, 2, 4, 8)),
-        ("backward", (16, 32, 64), (1, 2, 4, 8)),
-    ):
-        found = []
-        key_tiles = [base.keys] if part == "forward" or base.keys <= 64 else [32, 64, 128]
-        for r, w, keys in itertools.product(rows, warps, key_tiles):
-            if r * keys // w < 256 or r * keys // w > 4096 or r > max(16, tokens):
-                continue
-            name = {"forward": ("rows", "warps"), "backward": ("back_rows", "back_warps")}[part]
-            extra = {} if part == "forward" else {"back_keys": keys}
-            tiles = dataclasses.replace(base, **{name[0]: r, name[1]: w}, **extra)
-            case = Ours(batch, tokens, dim, tiles)
-            try:
-                case.forward()
-                found.append((time_graphed(getattr(case, part), n=3).us, r, w, keys))
-            except Exception as failure:  # a tile too large for the card is no error here
-                found.append((float("inf"), r, w, keys))
-                print("   ", r, w, keys, str(failure)[:80])
-        found.sort()
-        best = "  ".join(
-            f"{us:.1f}us(rows {r}, warps {w}, keys {k})" for us, r, w, k in found[:limit]
-        )
+    found = []
+    for rows, warps in itertools.product((16, 32, 64), (1, 2, 4, 8)):
+        if rows <= max(16, tokens) and 256 <= rows * base.keys // warps <= 4096:
+            found.append(("forward", dataclasses.replace(base, rows=rows, warps=warps)))
+        for keys in {base.keys} if base.keys <= 64 else {32, 64, 128}:
+            if rows <= max(16, tokens) and 256 <= rows * keys // warps <= 4096:
+                tiles = dataclasses.replace(base, back_rows=rows, back_warps=warps, back_keys=keys)
+                found.append(("backward", tiles))
+    return found
+
+
+def sweep(batch: int, tokens: int, dim: int, *, compile_only: bool) -> None:
+    """Times of the candidates, fastest first."""
+    found: dict[str, list[tuple[float, str]]] = {"forward": [], "backward": []}
+    for part, tiles in candidates(tokens, dim):
+        case = Ours(2 if compile_only else batch, tokens, dim, tiles)
+        name = f"rows {tiles.rows} warps {tiles.warps}"
+        if part == "backward":
+            name = f"rows {tiles.back_rows} warps {tiles.back_warps} keys {tiles.back_keys}"
+        try:
+            case.both()
+            if not compile_only:
+                found[part].append((time_graphed(getattr(case, part), n=3).us, name))
+        except Exception as failure:  # a tile too large for the card is no error here
+            print("   ", name, str(failure)[:80])
+    for part, times in found.items():
+        best = "  ".join(f"{us:.1f}us({name})" for us, name in sorted(times)[:5])
         print(f"sweep {part} B={batch} N={tokens} d={dim}: {best}", flush=True)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--json", type=Path)
-    parser.add_argument("--sweep", action="store_true")
+    parser.add_argument("--sweep", type=int, nargs="*", default=[], help="tokens")
+    parser.add_argument("--compile", type=int, help="only compile the sweep of these tokens")
     options = parser.parse_args()
+    if options.compile:
+        sweep(2, options.compile, 384, compile_only=True)
+        return
     print(hardware())
     rows, results = [], []
     for tokens, dim in itertools.product((16, 17, 64, 65, 257), (384, 512)):
@@ -200,8 +208,8 @@ def main() -> None:
             }
         )
         print(rows[-1], flush=True)
-        if options.sweep and dim == 384:
-            sweep(batch, tokens, dim, 4)
+        if tokens in options.sweep and dim == 384:
+            sweep(batch, tokens, dim, compile_only=False)
     header = (
         "tokens dim batch fwd_us both_us sdpa_us sort_us /sdpa sort/ours spread err_o err_grad"
     )

@@ -1,8 +1,9 @@
 """Training at the GPU's limit: the whole step in one CUDA graph, reused between trials.
 
-`FastRunners` (model/fast/runner.py) is a `model.step.RunnerFactory`; `model.step.PlainRunner` is its slow twin.
-What differs between trials of one shape (temperature, top_k, top_p, strength, dropout,
-learning rates, probabilities, weights) lies in device memory that the graph reads.
+`model.fast.runner.FastRunners` is a `model.step.RunnerFactory`; the plain runner is its
+slow twin.  What differs between trials of one shape (temperature, top_k, top_p,
+strength, dropout, learning rates, probabilities, weights) lies in device memory that
+the graph reads.
 """
 
 from __future__ import annotations

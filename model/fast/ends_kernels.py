@@ -46,7 +46,7 @@ def embed_forward(
     x += tl.load(position_ptr + token[:, None] * DIM + col[None, :], ok, other=0.0)
     dropout = tl.load(dropout_ptr)
     if dropout > 0.0:
-        code = row_codes(seed_ptr, EMBED_SALT, row)
+        code = row_codes(seed_ptr, tl.full([], EMBED_SALT, tl.int32), row)
         x = x * dropout_factor(code[:, None], col[None, :], dropout)
     tl.store(x_ptr + row.to(tl.int64)[:, None] * DIM + col[None, :], x, ok)
 
@@ -78,7 +78,7 @@ def embed_backward(
         at = row.to(tl.int64) * DIM + col
         dx = tl.load(dx_ptr + at, col_ok, other=0.0)
         if dropout > 0.0:
-            code = row_codes(seed_ptr, EMBED_SALT, row)
+            code = row_codes(seed_ptr, tl.full([], EMBED_SALT, tl.int32), row)
             dx = dx * dropout_factor(code, col, dropout)
         total += dx
         if token >= CLASS:

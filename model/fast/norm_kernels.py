@@ -20,6 +20,20 @@ MLP = tl.constexpr(1)
 ATTENTION = tl.constexpr(2)
 
 
+_ROW_POINTERS = ["mean_ptr", "rstd_ptr", "theta_mean_ptr", "theta_rstd_ptr", "own_dfactor_ptr"]
+_SCALAR_POINTERS = ["y_scale_ptr", "alpha_ptr", "beta_ptr", "theta_weight_ptr"]
+_OWN_POINTERS = ["own_alpha_ptr", "own_beta_ptr", "own_theta_weight_ptr"]
+_LAYER_POINTERS = [
+    *_ROW_POINTERS,
+    *_SCALAR_POINTERS,
+    *_OWN_POINTERS,
+    "dscale_ptr",
+    "dfactor_ptr",
+]
+"""Values a row or a layer: their alignment differs between layers, and one compiled
+kernel shall serve all."""
+
+
 @triton.jit
 def theta_parts(mean, rstd):
     """tanh(mean) and sigmoid(variance) of a row, from the statistics of its norm."""
@@ -28,7 +42,7 @@ def theta_parts(mean, rstd):
     return 2.0 * tl.sigmoid(2.0 * mean) - 1.0, tl.sigmoid(variance)
 
 
-@triton.jit
+@triton.jit(do_not_specialize_on_alignment=_LAYER_POINTERS)
 def residual_norm_forward(
     x_ptr,
     y_ptr,
@@ -86,7 +100,7 @@ def residual_norm_forward(
     tl.store(h_ptr + at, h.to(h_ptr.dtype.element_ty), ok)
 
 
-@triton.jit
+@triton.jit(do_not_specialize_on_alignment=_LAYER_POINTERS)
 def norm_residual_backward(
     dx_ptr,
     dh_ptr,

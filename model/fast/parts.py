@@ -106,16 +106,17 @@ class FastParts(TrainingParts):
 def set_values(network: NKATViT, config: ModelConfig) -> None:
     """Let a network of the same shape compute as `config` says (evaluation reads these)."""
     network.config = config
+    weights = [config.nkat_strength * config.nkat_decay**layer for layer in range(config.depth)]
+    attentions = [module for module in network.modules() if isinstance(module, NKATAttention)]
+    for attention, weight in zip(attentions, weights, strict=True):
+        attention.temperature = config.temperature
+        attention.top_k = config.top_k
+        attention.top_p = config.top_p
+        attention.dropout_p = config.dropout_attn
+        attention.theta.weight = weight
     for module in network.modules():
-        if isinstance(module, NKATAttention):
-            module.temperature = config.temperature
-            module.top_k = config.top_k
-            module.top_p = config.top_p
-            module.dropout_p = config.dropout_attn
-        elif isinstance(module, Dropout):
+        if isinstance(module, Dropout):
             module.p = config.dropout_embed
-    for layer, block in enumerate(network.blocks):
-        block.attention.theta.weight = config.nkat_strength * config.nkat_decay**layer
 
 
 def copy_counters(source: nn.Module, target: nn.Module) -> None:

@@ -132,7 +132,7 @@ class FastRunner:
         self.parts: TrainingParts
         self._engine = engine
         self.parts = self._parts = FastParts.over(engine, parts)
-        engine.owner = self
+        engine.owner = self._token = object()
 
     def train_epoch(self, epoch: int) -> Tensor:
         self._still_owner()
@@ -163,7 +163,7 @@ class FastRunner:
         return raw, count_correct(engine.averaged, dataset, batch=batch, bf16=bf16)
 
     def _still_owner(self) -> None:
-        if self._engine.owner is not self:
+        if self._engine.owner is not self._token:
             raise NkatError(
                 "another run of the same shape has taken this run's engine over: "
                 "finish one run before the next, or give each its own FastRunners"
