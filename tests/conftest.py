@@ -7,6 +7,7 @@ milliseconds), `empty_database_url` one without any.
 from __future__ import annotations
 
 import itertools
+import os
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -18,6 +19,9 @@ from sqlalchemy import Engine
 from storage.embedded import EmbeddedPostgres
 from storage.engine import make_engine
 from storage.schema import ensure_schema
+
+# As the command line does it (search/cli/__init__.py): before torch is loaded.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 TEMPLATE = "with_tables"
 _numbers = itertools.count()
