@@ -115,6 +115,9 @@ def _forward_macs(config: ModelConfig) -> tuple[int, int]:
     rest = config.depth * block + dim * config.classes
     first = convolutions[0] if convolutions else embedding
     rest += sum(convolutions) + embedding - first
+    if config.color_norm != "off" and config.channels > 1:
+        # The colour norm learns too, so its output's gradient is asked for.
+        first, rest = 0, rest + first
     if config.split_heads and config.channels == 3:
         pixels = STEM_STRIDE[config.conv_stem] * config.patch_size
         rest += 3 * patches * dim**2
