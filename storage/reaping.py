@@ -105,7 +105,7 @@ def _settle_changed(tx: Transaction, unfinished: dict[int, FrozenTrial]) -> list
     done = []
     for bound in tx.execute(sql.BOUND_TICKETS).all():
         trial = unfinished.get(bound.trial_id)
-        if trial is not None and trial.state == TrialState.RUNNING:
+        if trial is not None and trial.state in (TrialState.RUNNING, _expected(bound)):
             continue
         # Look again under the lock: its owner may have finished it in good order just now.
         row = tx.execute(
@@ -114,13 +114,16 @@ def _settle_changed(tx: Transaction, unfinished: dict[int, FrozenTrial]) -> list
         if row is None:
             continue
         trial = tx.storage.get_trial(row.trial_id)
-        expected = TrialState.RUNNING if row.state == Ticket.LEASED else TrialState.WAITING
-        if trial.state in (expected, TrialState.RUNNING):
+        if trial.state in (TrialState.RUNNING, _expected(row)):
             continue
         action = _settle(tx, row)
         reason = f"set to {trial.state.name} from outside"
         done.append(Reaped(trial.number, action, reason, row.token, row.worker_id))
     return done
+
+
+def _expected(ticket: sa.Row[Any]) -> TrialState:
+    return TrialState.RUNNING if ticket.state == Ticket.LEASED else TrialState.WAITING
 
 
 def _settle(tx: Transaction, row: sa.Row[Any]) -> Literal["closed", "reopened", "retry"]:

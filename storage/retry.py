@@ -153,9 +153,15 @@ def _error_of(state: tenacity.RetryCallState) -> BaseException:
 
 
 def one_line(error: BaseException | None) -> str:
-    """The first line of the driver's message: no SQL, no parameters, no password."""
+    """The first line of the innermost message: no SQL, no parameters, no password.
+
+    Innermost, because Optuna's own text about every database error misleads.
+    """
     link = error
     while link is not None and not isinstance(link, psycopg2.Error):
-        link = getattr(link, "orig", None) or link.__cause__
-    text = str(link if link is not None else error).strip()
-    return text.splitlines()[0] if text else type(error).__name__
+        inner = getattr(link, "orig", None) or link.__cause__
+        if inner is None:
+            break
+        link = inner
+    text = str(link).strip()
+    return text.splitlines()[0] if text else type(link).__name__

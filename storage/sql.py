@@ -226,7 +226,7 @@ STALE_TICKETS = _sql("""
 """)
 
 BOUND_TICKETS = _sql("""
-    SELECT ticket_id, trial_id FROM nkat_ticket
+    SELECT ticket_id, state, trial_id FROM nkat_ticket
      WHERE study_name = :study AND state IN ('open', 'leased') AND trial_id IS NOT NULL
 """)
 
