@@ -20,6 +20,7 @@ from optuna_dashboard import wsgi
 from sqlalchemy import Engine
 
 from nkat_errors import BadInput
+from search.dashboard_exports import ExportedTrials, exporter
 from search.dashboard_guard import Guard, Login
 from storage.engine import make_engine
 from storage.schema import wait_for_schema
@@ -86,7 +87,8 @@ def make_app(*, engine: Engine, login: Login | None, editable: bool) -> Guard:
         with engine.connect() as connection:
             return bool(connection.execute(sqlalchemy.text("SELECT 1")).scalar() == 1)
 
-    return Guard(app=wsgi(storage), login=login, editable=editable, healthy=healthy)
+    app = wsgi(storage, artifact_store=ExportedTrials(exporter(engine)))
+    return Guard(app=app, login=login, editable=editable, healthy=healthy)
 
 
 def make_server(*, app: Guard, host: str, port: int) -> Any:
