@@ -77,7 +77,7 @@ def test_laptop_says_that_it_is_cut_down():
     found = load_search_file(ROOT / "configs/laptop.yaml")
     assert found.cut_down
     assert found.n_trials < 10
-    assert [e.name for e in found.datasets][0] == "cifar10"
+    assert found.datasets[0].name == "cifar10"
     assert found.gate.threshold < 0.6
 
 
