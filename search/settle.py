@@ -11,9 +11,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from model.data import KNOWN_SETS, DatasetInfo, load_dataset
+from model.data import KNOWN_SETS, DatasetInfo, DataUnavailable, load_dataset
 from model.data.load import cached_file, find_prepared, resolve_data_dir
-from nkat_errors import BadInput, NkatError
+from nkat_errors import BadInput
 from search.config import SearchFile
 from search.sections import DatasetSection
 
@@ -98,7 +98,7 @@ def _settle_entry(
         try:
             if find_prepared(name, data_dir=data_dir) is None:
                 cached_file(name, data_dir=data_dir, cache_dir=cache_dir, progress=tell)
-        except NkatError as error:
+        except DataUnavailable as error:
             reasons.append(str(error))
             continue
         settled = entry.model_copy(update={"name": name, "alternatives": ()})

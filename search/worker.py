@@ -184,7 +184,7 @@ class Worker:
         # Every worker reaps, so a search without an orchestrator loses nothing either.
         self._board.reap(self._search.service.lease_s)
         if self._claim is not None and self._claim.token in beat.lost:
-            self._drain_before_abandoning()
+            self._lease_lost(None)
 
     def _look_for_work(self) -> Ending | None:
         claim = self._board.claim(self._id, self._sampler)
@@ -244,11 +244,7 @@ class Worker:
         try:
             self._record(event, claim, recorder)
         except LeaseLost:
-            if isinstance(event, Finished):
-                self._board.refuse_late(claim, event.user_attrs | {"value": event.value})
-                self._abandon(f"refused as late: {event.user_attrs['outcome']}")
-            else:
-                self._abandon("its lease was taken meanwhile")
+            self._lease_lost(event)
 
     def _record(self, event: Event, claim: Claim, recorder: Recorder) -> None:
         if isinstance(event, EpochDone):
@@ -338,14 +334,29 @@ class Worker:
                 f"the training process said nothing for {limit_s:.0f} s", "stalled"
             )
 
-    def _drain_before_abandoning(self) -> None:
-        """The lease is gone; a result that is already in the pipe is logged as late."""
-        while self._claim is not None and self._child is not None:
+    def _lease_lost(self, event: Event | None) -> None:
+        """Another worker has the trial; a result that is here all the same is logged as late.
+
+        Args:
+            event: what could not be written, None when a beat brought the news.
+        """
+        late = event if isinstance(event, Finished) else self._finished_in_pipe()
+        if late is None or self._claim is None:
+            self._abandon("its lease was taken by another worker")
+            return
+        self._board.refuse_late(self._claim, late.user_attrs | {"value": late.value})
+        self._abandon(
+            f"its lease was taken by another worker; refused: {late.user_attrs['outcome']}"
+        )
+
+    def _finished_in_pipe(self) -> Finished | None:
+        while self._child is not None:
             event = self._child.receive(0.0)
-            if event is None:
-                self._abandon("its lease was taken by another worker")
-                return
-            self._handle(event)
+            if isinstance(event, Finished):
+                return event
+            if event is None or isinstance(event, Died):
+                break
+        return None
 
     def _abandon(self, why: str) -> None:
         """Forget the trial: someone else owns it.  Its child is working on it, so it goes."""

@@ -1,0 +1,222 @@
+"""The command line as a user types it: real processes, exit codes, no tracebacks."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from model.config import ModelConfig, TrainConfig
+
+ROOT = Path(__file__).parents[2]
+
+SOURCE_LINE = (
+    "--dataset cifar10 --conv_stem tiny --patch_size 2 --embed_dim 384 --depth 7 "
+    "--temperature 0.65 --top_k 6 --top_p 0.80 --nkat_strength 0.0024 --nkat_decay 0.99 "
+    "--dropout_attn 0.17 --dropout_embed 0.08 --mixup 0.1 --cutmix 0.2 --randaugment 2 9 "
+    "--cutout 8 --lr 2e-4 --epochs 40 --warmup 5 --ema 0.9995 --clip_grad 1.0"
+).split()
+QUICK = "--embed-dim 32 --depth 1 --epochs 2 --warmup 1 --limit 100 --validation 50".split()
+
+pytestmark = pytest.mark.process
+
+
+def nkat(*arguments, env=None, cwd=ROOT):
+    clean = {k: v for k, v in os.environ.items() if not k.startswith("NKAT_")}
+    return subprocess.run(
+        [sys.executable, "-m", "search", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        cwd=cwd,
+        env=clean | {"OMP_NUM_THREADS": "1"} | (env or {}),
+    )
+
+
+def told(done, code):
+    """One sentence on stderr, the exit code, no traceback."""
+    assert done.returncode == code, done.stderr
+    assert "Traceback" not in done.stderr
+    (line,) = done.stderr.strip().splitlines()
+    assert line.startswith("nkat-search: ")
+    return line
+
+
+@pytest.fixture
+def images(tmp_path):
+    """A data folder with a small CIFAR-10: each class is a shade of grey and noise."""
+    rng = np.random.default_rng(0)
+    arrays = {}
+    for part, size in (("train", 300), ("test", 100)):
+        labels = np.arange(size) % 10
+        noise = rng.integers(0, 20, (size, 32, 32, 3))
+        arrays[f"{part}_images"] = (labels[:, None, None, None] * 23 + noise).astype(np.uint8)
+        arrays[f"{part}_labels"] = labels.astype(np.uint8)
+    np.savez(tmp_path / "cifar10.npz", **arrays)
+    return tmp_path
+
+
+@pytest.mark.parametrize("spell", [lambda a: a, lambda a: a.replace("_", "-")])
+def test_source_line_means_the_baseline(spell):
+    line = [spell(a) for a in SOURCE_LINE[2:]]
+    done = nkat("describe", *line, "--json")
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert found["model"] == ModelConfig().to_dict()
+    assert found["train"] == TrainConfig().to_dict()
+    assert found["name"] == "the source's baseline"
+
+
+def test_every_option_of_the_source_line_is_heard():
+    """Other values than the defaults, so that an option nobody reads would show."""
+    line = (
+        "--conv_stem small --patch_size 4 --embed_dim 448 --depth 6 --temperature 0.7 --top_k none "
+        "--top_p 0.9 --nkat_strength 0.1 --nkat_decay 0.5 --dropout_attn 0.2 --dropout_embed 0.1 "
+        "--mixup 0.2 --cutmix 0.3 --randaugment 3 10 --cutout 6 --lr 1e-3 --epochs 41 --warmup 6 "
+        "--ema 0.99 --clip_grad none"
+    ).split()
+    found = json.loads(nkat("describe", *line, "--json").stdout)
+    assert found["model"] == ModelConfig(
+        conv_stem="small", patch_size=4, embed_dim=448, depth=6, temperature=0.7, top_k=None,
+        top_p=0.9, nkat_strength=0.1, nkat_decay=0.5, dropout_attn=0.2, dropout_embed=0.1,
+    ).to_dict()  # fmt: skip
+    assert found["train"] == TrainConfig(
+        mixup=0.2, cutmix=0.3, randaugment_ops=3, randaugment_magnitude=10, cutout=6, lr=1e-3,
+        epochs=41, warmup=6.0, ema=0.99, clip_grad=None,
+    ).to_dict()  # fmt: skip
+
+
+def test_source_line_trains(images, tmp_path):
+    out = tmp_path / "result.json"
+    done = nkat("train", *SOURCE_LINE, *QUICK, "--data-dir", images, "--runs", 2, "--out", out)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(out.read_text())
+    (row,) = found["sets"]
+    assert [run["seed"] for run in row["runs"]] == [0, 1]
+    assert row["std"] is not None
+    assert (row["epochs"], row["train_images"], row["evaluated_images"]) == (2, 100, 50)
+    assert found["train"]["randaugment_magnitude"] == 9
+    assert found["on"] == "validation"
+    assert "epoch 2/2" in done.stderr
+    assert "cifar10" in done.stdout
+
+
+def test_formal_recalculation_trains_on_all_and_reads_the_test_images(images):
+    done = nkat("train", *QUICK[:8], "--test", "--data-dir", images, "--json")
+    assert done.returncode == 0, done.stderr
+    (row,) = json.loads(done.stdout)["sets"]
+    assert (row["train_images"], row["evaluated_images"]) == (300, 100)
+    assert row["runs"][0]["on"] == "test"
+    assert row["runs"][0]["weights"] == "ema"
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "word"),
+    [
+        # Shades of grey are told apart at once without augmentation, and not at all
+        # with a learning rate of (nearly) nothing.
+        ("--lr 3e-3 --randaugment 0 0 --ema 0.5 --epochs 8 --batch-size 16", 0, "GO: "),
+        ("--lr 1e-9 --epochs 1", 1, "NO-GO: "),
+    ],
+)
+def test_smoke_says_go_or_no_go(images, options, code, word):
+    options = f"{options} --warmup 0.5 --embed-dim 64 --depth 1 --mixup 0 --cutmix 0".split()
+    done = nkat("smoke", *options, "--data-dir", images)
+    assert done.returncode == code, done.stdout + done.stderr
+    lines = done.stdout.splitlines()
+    assert lines[-1].startswith(word)
+    assert "accuracy" in lines[1]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["train", "--conv_stem", "tny"], ["--conv-stem tny", "did you mean 'tiny'"]),
+        (["train", "--conv_stm", "tiny"], ["--conv-stm", "--conv-stem"]),
+        (["train", "--depth", "deep"], ["--depth deep", "whole number"]),
+        (["train", "--depth", "0"], ["depth = 0"]),
+        (["train", "--randaugment", "2", "99"], ["randaugment_magnitude = 99", "0..30"]),
+        (["train", "--embed-dim", "100"], ["embed_dim = 100", "heads = 8"]),
+        (["train", "--epochs", "3"], ["--warmup 5", "3 epochs"]),
+        (["train", "--config", "nowhere.yaml"], ["nowhere.yaml", "no such file"]),
+        (["train", "--data-dir", "/nowhere"], ["/nowhere", "does not exist"]),
+        (["train", "--device", "cuda:99"], ["cuda:99"]),
+        (["train", "--device", "abacus"], ["abacus"]),
+        (["train", "--validation", "-1"], ["--validation -1"]),
+        (["smoke", "--dataset", "no_such_set"], ["no_such_set", "--data-dir"]),
+        (["explain", "--lambda", "0"], ["lambda = 0"]),
+        (["explain", "--config", "README.md/x"], ["README.md/x"]),
+        (["export", "--trial", "1", "--top", "2"], ["--trial 1", "--top 2"]),
+        (["create", "--storage", "mysql://u@h/d"], ["postgresql+psycopg2"]),
+        (["data", "check", "../x"], ["'../x'"]),
+        (["exprot"], ["exprot", "export"]),
+    ],
+    ids=lambda value: "-".join(value) if isinstance(value, list) else None,
+)
+def test_bad_input_is_one_sentence_and_exit_code_2(arguments, words, tmp_path):
+    line = told(nkat(*arguments, cwd=tmp_path, env={"PYTHONPATH": str(ROOT)}), 2)
+    for word in words:
+        assert word in line
+
+
+def test_bad_search_file_names_key_line_and_nearest_name(tmp_path):
+    text = (ROOT / "configs/search.yaml").read_text().replace("\n  depth:", "\n  dept:")
+    (tmp_path / "s.yaml").write_text(text)
+    number = next(n for n, row in enumerate(text.splitlines(), 1) if "  dept:" in row)
+    line = told(nkat("explain", "--config", tmp_path / "s.yaml"), 2)
+    assert f"s.yaml line {number}: unknown key space.dept; did you mean 'depth'?" in line
+
+
+def test_damaged_data_file(tmp_path):
+    (tmp_path / "cifar10.npz").write_bytes(b"not a zip")
+    assert "cifar10.npz" in told(nkat("train", "--data-dir", tmp_path), 2)
+
+
+def test_explain_shows_the_arithmetic():
+    found = json.loads(nkat("explain", "--config", "configs/search.yaml", "--json").stdout)
+    assert found["lambda"] == 20
+    assert round(found["largest"], 4) == 0.7563
+    assert [round(need["accuracy"], 4) for need in found["needs"]] == [0.7933, 0.9256]
+    assert round(found["forecast"], 3) == 0.592
+    assert round(found["forecast_lambda"], 1) == 11.2
+    text = nkat("explain", env={"COLUMNS": "200"}).stdout
+    for word in ("0.7933", "0.9256", "0.7563", "0.592", "11.2", "1.3222"):
+        assert word in text
+
+
+def test_describe_shows_tokens_parameters_and_three_lambdas():
+    found = json.loads(nkat("describe", "--json").stdout)
+    assert found["shapes"][0]["tokens"] == 16
+    assert 7_000_000 < found["shapes"][0]["parameters"] < 10_000_000
+    assert found["lambdas"]["theory"] == 20
+    assert found["lambdas"]["counted"] == 28
+    assert "MLP 384->768->384" in nkat("describe", env={"COLUMNS": "200"}).stdout
+
+
+def test_help_teaches_and_is_quick_to_import():
+    done = nkat("--help", env={"COLUMNS": "120"})
+    assert done.returncode == 0
+    for command in ("create", "export", "train", "smoke", "describe", "explain", "data"):
+        assert command in done.stdout
+        shown = nkat(command, "--help", env={"COLUMNS": "120"})
+        assert shown.returncode == 0
+        assert "nkat-search " + command in shown.stdout
+    probe = "import search.cli, sys; print([m for m in ('torch', 'optuna') if m in sys.modules])"
+    heavy = subprocess.run(
+        [sys.executable, "-c", probe], capture_output=True, text=True, cwd=ROOT, check=True
+    )
+    assert heavy.stdout.strip() == "[]"
+
+
+def test_data_check_says_what_is_here(images):
+    done = nkat("data", "check", "--json", "--data-dir", images, env={"NKAT_CACHE_DIR": "/none"})
+    assert done.returncode == 1  # three of the four originals are not here
+    rows = {row["name"]: row for row in json.loads(done.stdout)}
+    assert rows["cifar10"]["train_size"] == 300
+    assert rows["mnist"]["file"] is None
+    assert nkat("data", "check", "cifar10", "--data-dir", images).returncode == 0
