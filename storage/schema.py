@@ -108,11 +108,20 @@ def _our_version(connection: Connection) -> int:
 
 
 def _optuna_revision(connection: Connection) -> str | None:
-    """Alembic's revision of Optuna's tables; None when there are none, "?" when unknown."""
+    """Alembic's revision of Optuna's tables; None when they are not (all) there.
+
+    Optuna makes its tables in three commits; a process killed between them, or one that
+    is at it right now, is told from a database of before Alembic by the version in it.
+    """
     if _table_exists(connection, "alembic_version"):
         found = connection.execute(sa.text("SELECT version_num FROM alembic_version")).scalar()
-        return str(found) if found else "?"
-    return "?" if _table_exists(connection, "version_info") else None
+        if found:
+            return str(found)
+    if _table_exists(connection, "version_info"):
+        found = connection.execute(sa.text("SELECT library_version FROM version_info")).scalar()
+        if found and found != optuna.__version__:
+            return f"of Optuna {found}"
+    return None
 
 
 def _head_revision() -> str:

@@ -114,7 +114,7 @@ def join(*processes: BaseProcess) -> list[int | None]:
 @contextmanager
 def on_board(url: str, **extra: Any) -> Iterator[Board]:
     """A board on an engine of its own, both closed in the end."""
-    engine = make_engine(url)
+    engine = make_engine(url, wait_s=30)
     board = Board(engine=engine, study_name=STUDY, **extra)
     try:
         yield board
@@ -123,7 +123,7 @@ def on_board(url: str, **extra: Any) -> Iterator[Board]:
         engine.dispose()
 
 
-def crash_at(engine: Engine, marker: str) -> None:
+def crash_at(engine: Engine | type[Engine], marker: str) -> None:
     """Die by SIGKILL as soon as a statement holding `marker` has been executed."""
 
     @sa.event.listens_for(engine, "after_cursor_execute")

@@ -201,11 +201,13 @@ def test_server_restarts_under_working_processes(
     """Down for a second, twice; "immediate" is a crash with recovery."""
     budget = 40
     new_search(engine, budget)
-    engine.dispose()
     workers = [start(_work_slowly, database_url) for _ in range(3)]
-    for _ in range(2):
-        time.sleep(1.0)
+    watch = Board(engine=engine, study_name=STUDY)
+    for done in (1, 10):
+        while watch.counts().done < done:
+            time.sleep(0.05)
         postgres.restart(mode=mode, pause_s=1.0)
+    watch.close()
     assert join(*workers) == [0, 0, 0]
     with on_board(database_url) as board:
         counts = board.counts()
