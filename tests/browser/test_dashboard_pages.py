@@ -1,0 +1,149 @@
+"""A finished search in a real browser: list, history plot, notes, artifact, no edits."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from dashboard_pages import Pages, open_pages
+
+pytestmark = pytest.mark.browser
+
+USER, PASSWORD = "tester", "a long password: with a colon"
+SEARCH = """\
+study: nkat-browser-test
+title: Browser test <b>not bold</b>
+cut_down: true
+n_trials: 4
+lambda: counted
+gate: {dataset: cifar10, threshold: THRESHOLD}
+datasets:
+  - {name: cifar10, synthetic: true, epochs: 2, limit: 500, validation: 200}
+  - {name: mnist, synthetic: true, epochs: 1, limit: 300, validation: 100}
+model: {conv_stem: tiny, embed_dim: 64}
+train: {batch_size: 64, lr: 1.0e-3, warmup: 0.5, ema: 0.9, randaugment_ops: 0}
+space: {patch_size: [2, 4], depth: {low: 1, high: 2}}
+service: {bound_check: false}
+"""
+
+
+@dataclass
+class Served:
+    """A served dashboard: where it is and what its database holds."""
+
+    url: str
+    state_dir: Path
+
+
+def nkat(*arguments: str, state_dir: Path, check: bool = True) -> str:
+    done = subprocess.run(
+        [sys.executable, "-m", "search", *arguments, "--state-dir", str(state_dir)],
+        capture_output=True,
+        text=True,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        timeout=400,
+        check=False,
+    )
+    assert not check or done.returncode == 0, done.stderr[-3000:]
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    """Two searches to their end: everything passes the gate of one, nothing of the other."""
+    folder = tmp_path_factory.mktemp("browser")
+    state = folder / "state"
+    for name, threshold in (("passes", "0.01"), ("fails", "5.0")):
+        config = folder / f"{name}.yaml"
+        text = SEARCH.replace("THRESHOLD", threshold).replace("browser-test", f"browser-{name}")
+        config.write_text(text)
+        nkat(
+            *("run", "--config", str(config), "--workers", "1", "--dashboard-port", "0"),
+            *("--out", str(folder / f"{name}-best.yaml")),
+            state_dir=state,
+            check=name == "passes",  # without a trial that passed, `run` ends with 1
+        )
+    password = folder / "password"
+    password.write_text(PASSWORD)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "search", "dashboard", "--port", "0", "--state-dir", str(state)],
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ
+        | {"NKAT_DASHBOARD_USER": USER, "NKAT_DASHBOARD_PASSWORD_FILE": str(password)},
+    )
+    assert process.stderr is not None
+    try:
+        said = ""
+        while not (found := re.search(r"http://\S+:\d+", said)):
+            line = process.stderr.readline()
+            assert line, f"the dashboard ended: {said}"
+            said += line
+        yield Served(url=found.group(), state_dir=state)
+    finally:
+        process.terminate()
+        assert process.wait(20) == 0
+        process.stderr.close()
+
+
+@pytest.fixture(scope="module")
+def pages(served: Served) -> Iterator[Pages]:
+    with open_pages(url=served.url, user=USER, password=PASSWORD) as found:
+        found.errors()  # the login's own
+        yield found
+
+
+def test_both_studies_are_listed(pages: Pages) -> None:
+    text = pages.studies()
+    assert "nkat-browser-passes" in text
+    assert "nkat-browser-fails" in text
+
+
+def test_the_history_plot_shows_every_trial(pages: Pages) -> None:
+    assert pages.history(1) >= 4
+
+
+def test_a_complete_trial_says_so_and_offers_its_file(pages: Pages) -> None:
+    text = pages.trial(1, 0)
+    assert re.match(r"Trial 0: complete: Global TPE score 0\.\d{4}", pages.bold_lines()[0])
+    assert "Gate passed" in text
+    assert "trial-0.yaml" in text
+
+
+def test_a_gate_failure_says_why(pages: Pages) -> None:
+    text = pages.trial(2, 0)
+    assert re.match(
+        r"Trial 0: failed the gate: local TPE score \d\.\d+ on cifar10 is below 5\.00",
+        pages.bold_lines()[0],
+    )
+    assert "Gate failed" in text
+    assert "Pruned" in text
+
+
+def test_the_study_note_holds_counts_and_search_file(pages: Pages) -> None:
+    text = pages.study_note(1)
+    assert "4 of 4 trials count" in pages.bold_lines()[0]
+    assert "<b>not bold</b>" in pages.bold_lines()[0], "a title is text, not markup"
+    assert "n_trials: 4" in text
+    assert "cut-down" in text
+
+
+def test_the_pages_load_without_errors(pages: Pages) -> None:
+    pages.errors()
+    pages.studies()
+    pages.history(1)
+    pages.trial(1, 0)
+    assert [line for line in pages.errors() if "favicon" not in line] == []
+
+
+def test_without_the_login_a_browser_sees_nothing(served: Served) -> None:
+    with open_pages(url=served.url, user=USER, password="wrong") as stranger:
+        stranger.driver.get(f"{served.url}/dashboard")
+        assert "nkat-browser" not in stranger.text()
+        assert "Studies" not in stranger.text()
