@@ -287,11 +287,18 @@ class EmbeddedPostgres:
         return pid if same else None
 
     def _remove_stale_pid_file(self) -> None:
+        """Remove the locks of a killed server; ours alone, and we hold the folder's lock.
+
+        Postgres does so itself unless the pid in them lives again as something else.
+        """
+        if self._running_pid() is not None:
+            return
         stale = self.data_dir / "postmaster.pid"
-        if stale.exists() and self._running_pid() is None:
+        if stale.exists():
             _log.warning("removing the lock of a server that was killed: %s", stale)
             stale.unlink()
             self._wait_for_orphans()
+        (self._socket_dir / f"{SOCKET_NAME}.lock").unlink(missing_ok=True)
 
     def _wait_for_orphans(self) -> None:
         """Children of a killed server end by themselves; two servers on one folder would not."""

@@ -1,0 +1,106 @@
+"""Searches: made once, gone on with, refused with the difference, resized, listed."""
+
+from __future__ import annotations
+
+import optuna
+import pytest
+from pg_children import STUDY, new_search
+from sqlalchemy import Engine
+
+from nkat_errors import BadInput
+from storage.board import Board
+from storage.engine import optuna_storage
+from storage.errors import SearchDiffers
+from storage.study import create_search, list_searches, load_search
+
+pytestmark = pytest.mark.postgres
+
+TEXT = "study: a\nn_trials: 5\nseed: 0\n"
+
+
+def test_record_keeps_what_was_given(engine: Engine) -> None:
+    made = create_search(
+        engine,
+        study_name="a",
+        search_text=TEXT,
+        search_hash="h",
+        budget=5,
+        versions={"git": "abc"},
+    )
+    assert made.created
+    again = load_search(engine, "a")
+    assert (again.search_text, again.search_hash, again.budget) == (TEXT, "h", 5)
+    assert again.versions["git"] == "abc"
+    assert {"optuna", "python", "postgres"} <= set(again.versions)
+    assert again.created_at.utcoffset() is not None
+    assert not again.created
+
+
+def test_same_hash_goes_on_and_may_resize(engine: Engine) -> None:
+    new_search(engine, 3)
+    new_search(engine, 5)
+    assert load_search(engine, STUDY).budget == 5
+    new_search(engine, 2)
+    assert load_search(engine).budget == 2
+    assert len(list_searches(engine)) == 1
+
+
+def test_other_file_is_refused_with_the_difference(engine: Engine) -> None:
+    create_search(engine, study_name="a", search_text=TEXT, search_hash="h", budget=5)
+    changed = TEXT.replace("seed: 0", "seed: 1")
+    with pytest.raises(SearchDiffers) as caught:
+        create_search(engine, study_name="a", search_text=changed, search_hash="h2", budget=9)
+    message = str(caught.value)
+    assert "-seed: 0" in message
+    assert "+seed: 1" in message
+    assert "study: a" not in message  # only what differs, with one line around it
+    assert "--force-new" in message
+    assert load_search(engine, "a").budget == 5
+
+
+def test_force_new_finds_the_next_free_name(engine: Engine) -> None:
+    storage = optuna_storage(engine)
+    optuna.create_study(study_name="a-2", storage=storage)  # somebody's own
+    storage.remove_session()
+    names = [
+        create_search(
+            engine,
+            study_name="a",
+            search_text=TEXT,
+            search_hash=f"h{i}",
+            budget=1,
+            force_new=True,
+        ).study_name
+        for i in range(3)
+    ]
+    assert names == ["a", "a-3", "a-4"]
+    assert [record.study_name for record in list_searches(engine)] == names[::-1]
+    assert load_search(engine).study_name == "a-4"
+
+
+def test_no_search(engine: Engine) -> None:
+    with pytest.raises(BadInput, match="there is no search in this database"):
+        load_search(engine)
+    new_search(engine, 1)
+    with pytest.raises(BadInput, match="there is 'a study'"):
+        Board(engine=engine, study_name="other")
+
+
+def test_study_deleted_through_the_dashboard_is_made_anew(engine: Engine) -> None:
+    new_search(engine, 3)
+    old = load_search(engine)
+    storage = optuna_storage(engine)
+    optuna.delete_study(study_name=STUDY, storage=storage)
+    storage.remove_session()
+    new_search(engine, 2)
+    fresh = load_search(engine)
+    assert fresh.budget == 2
+    assert fresh.study_id != old.study_id
+    assert fresh.salt != old.salt
+
+
+@pytest.mark.parametrize("budget", [0, -1, 10**9])
+def test_impossible_budget(engine: Engine, budget: int) -> None:
+    with pytest.raises(BadInput, match="budget"):
+        create_search(engine, study_name="a", search_text="", search_hash="h", budget=budget)
+    assert list_searches(engine) == []
