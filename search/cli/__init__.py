@@ -86,7 +86,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     wait_passively()
     try:
-        code = app(args=None if argv is None else list(argv), standalone_mode=False)
+        code = app(
+            args=None if argv is None else list(argv),
+            standalone_mode=False,
+            prog_name="nkat-search",
+        )
     except BadInput as error:
         return _told(error, EXIT_BAD_INPUT)
     except NkatError as error:

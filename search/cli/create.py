@@ -26,8 +26,14 @@ def register(app: typer.Typer) -> None:
 def create(
     *,
     config: Annotated[
-        Path, typer.Option("--config", metavar="FILE", help="The search file.")
-    ] = Path("configs/search.yaml"),
+        Path | None,
+        typer.Option(
+            "--config",
+            metavar="FILE",
+            help="The search file (default: configs/search.yaml with a GPU here, else "
+            "configs/laptop.yaml).",
+        ),
+    ] = None,
     storage: StorageOption = None,
     state_dir: StateDirOption = None,
     data_dir: DataDirOption = None,
@@ -54,11 +60,12 @@ def create(
     """
     from search.config import load_search_file
     from search.create import create_study
+    from search.run_command import default_config
     from search.sessions import database
     from search.settle import settle
     from storage.engine import make_engine
 
-    search_file = load_search_file(config)
+    search_file = load_search_file(config or default_config())
     with database(storage, state_dir, make=True) as url:
         engine = make_engine(url, application_name="nkat-create", wait_s=wait)
         try:

@@ -11,7 +11,14 @@ from search.cli.common import DataDirOption, JsonOption, note_console, out_conso
 
 ORIGINALS = ("cifar10", "mnist", "fashion_mnist", "emnist_letters")
 
-data = typer.Typer(no_args_is_help=True, help="Get the data sets (`prepare`), look at them.")
+data = typer.Typer(
+    no_args_is_help=True,
+    help="""Get the data sets, look at them.
+
+    nkat-search data prepare                     download the originals once
+    nkat-search data check --data-dir ~/images   what is here, and is it whole
+""",
+)
 
 NamesArgument = Annotated[
     list[str] | None,
@@ -79,7 +86,12 @@ def check(
         nkat-search data check sd19_letters --json
     """
     from model.data import load_dataset
-    from model.data.load import find_prepared, resolve_cache_dir, resolve_data_dir
+    from model.data.load import (
+        find_prepared,
+        require_name,
+        resolve_cache_dir,
+        resolve_data_dir,
+    )
 
     folder = resolve_data_dir(data_dir)
     wanted = list(names or ())
@@ -88,6 +100,7 @@ def check(
         wanted = list(dict.fromkeys((*ORIGINALS, *here)))
     rows: list[dict[str, Any]] = []
     for name in wanted:
+        require_name(name)
         prepared = find_prepared(name, data_dir=data_dir)
         cached = resolve_cache_dir(None) / f"{name}.npz"
         path = prepared or (cached if cached.exists() else None)
@@ -116,7 +129,7 @@ def _show(rows: list[dict[str, Any]], *, as_json: bool) -> None:
 
     table = Table()
     for heading in ("data set", "title", "from", "images", "classes", "train", "test", "sha256"):
-        table.add_column(heading)
+        table.add_column(heading, no_wrap=heading in ("data set", "from", "sha256"))
     for row in rows:
         if "checksum" not in row:
             table.add_row(row["name"], "", row["source"])

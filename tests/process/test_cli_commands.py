@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -14,14 +15,15 @@ import pytest
 from model.config import ModelConfig, TrainConfig
 
 ROOT = Path(__file__).parents[2]
+LAPTOP = str(ROOT / "configs/laptop.yaml")
 
-SOURCE_LINE = (
+SOURCE_LINE = shlex.split(
     "--dataset cifar10 --conv_stem tiny --patch_size 2 --embed_dim 384 --depth 7 "
     "--temperature 0.65 --top_k 6 --top_p 0.80 --nkat_strength 0.0024 --nkat_decay 0.99 "
     "--dropout_attn 0.17 --dropout_embed 0.08 --mixup 0.1 --cutmix 0.2 --randaugment 2 9 "
     "--cutout 8 --lr 2e-4 --epochs 40 --warmup 5 --ema 0.9995 --clip_grad 1.0"
-).split()
-QUICK = "--embed-dim 32 --depth 1 --epochs 2 --warmup 1 --limit 100 --validation 50".split()
+)
+QUICK = shlex.split("--embed-dim 32 --depth 1 --epochs 2 --warmup 1 --limit 100 --validation 50")
 
 pytestmark = pytest.mark.process
 
@@ -74,12 +76,13 @@ def test_source_line_means_the_baseline(spell):
 
 def test_every_option_of_the_source_line_is_heard():
     """Other values than the defaults, so that an option nobody reads would show."""
-    line = (
-        "--conv_stem small --patch_size 4 --embed_dim 448 --depth 6 --temperature 0.7 --top_k none "
-        "--top_p 0.9 --nkat_strength 0.1 --nkat_decay 0.5 --dropout_attn 0.2 --dropout_embed 0.1 "
+    line = shlex.split(
+        "--conv_stem small --patch_size 4 --embed_dim 448 --depth 6 --temperature 0.7 "
+        "--top_k none --top_p 0.9 --nkat_strength 0.1 --nkat_decay 0.5 --dropout_attn 0.2 "
+        "--dropout_embed 0.1 "
         "--mixup 0.2 --cutmix 0.3 --randaugment 3 10 --cutout 6 --lr 1e-3 --epochs 41 --warmup 6 "
         "--ema 0.99 --clip_grad none"
-    ).split()
+    )
     found = json.loads(nkat("describe", *line, "--json").stdout)
     assert found["model"] == ModelConfig(
         conv_stem="small", patch_size=4, embed_dim=448, depth=6, temperature=0.7, top_k=None,
@@ -125,7 +128,8 @@ def test_formal_recalculation_trains_on_all_and_reads_the_test_images(images):
     ],
 )
 def test_smoke_says_go_or_no_go(images, options, code, word):
-    options = f"{options} --warmup 0.5 --embed-dim 64 --depth 1 --mixup 0 --cutmix 0".split()
+    fixed = "--warmup 0.5 --embed-dim 64 --depth 1 --mixup 0 --cutmix 0"
+    options = shlex.split(f"{options} {fixed}")
     done = nkat("smoke", *options, "--data-dir", images)
     assert done.returncode == code, done.stdout + done.stderr
     lines = done.stdout.splitlines()
@@ -152,11 +156,14 @@ def test_smoke_says_go_or_no_go(images, options, code, word):
         (["explain", "--lambda", "0"], ["lambda = 0"]),
         (["explain", "--config", "README.md/x"], ["README.md/x"]),
         (["export", "--trial", "1", "--top", "2"], ["--trial 1", "--top 2"]),
-        (["create", "--storage", "mysql://u@h/d"], ["postgresql+psycopg2"]),
+        (
+            ["create", "--config", LAPTOP, "--storage", "mysql://u@h/d"],
+            ["postgresql+psycopg2"],
+        ),
         (["data", "check", "../x"], ["'../x'"]),
         (["exprot"], ["exprot", "export"]),
     ],
-    ids=lambda value: "-".join(value) if isinstance(value, list) else None,
+    ids=lambda value: " ".join(value)[:40] if isinstance(value, list) else None,
 )
 def test_bad_input_is_one_sentence_and_exit_code_2(arguments, words, tmp_path):
     line = told(nkat(*arguments, cwd=tmp_path, env={"PYTHONPATH": str(ROOT)}), 2)
