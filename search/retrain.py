@@ -86,7 +86,7 @@ def retrain(request: TrainRequest) -> dict[str, Any]:
         "date_utc": datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
     }
     best = request.chosen.best
-    if best is not None and len(rows) == len(best.datasets):
+    if best is not None and not request.changed and len(rows) == len(best.datasets):
         report["global_tpe_score"] = global_tpe_score((row["mean"] for row in rows), lam)
         report["recorded_global_tpe_score"] = best.scores.global_tpe_score
     return report

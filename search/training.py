@@ -19,6 +19,7 @@ from model.config import ModelConfig, TrainConfig
 from model.cost import model_cost
 from model.data import Dataset, DatasetInfo, DeviceSet, device_sets, load_dataset, split
 from model.errors import Diverged, OutOfMemory
+from model.runners import runners_for
 from model.trainer import Trainer
 from search.config import SearchFile
 from search.objective import CannotTrain, EpochReport
@@ -78,6 +79,7 @@ class TorchSetTrainer:
         self._search = search
         self._device = device
         self._data_dir = data_dir
+        self._runners = runners_for(device)
         self._resident: dict[str, _Resident] = {}
 
     @property
@@ -121,6 +123,7 @@ class TorchSetTrainer:
                 validation=resident.validation,
                 device=self._device,
                 seed=seed,
+                runner=self._runners,
             )
             if resume is not None:
                 state = torch.load(

@@ -5,6 +5,7 @@ Imports torch; the `train` and `smoke` commands import it when they run.
 
 from __future__ import annotations
 
+import functools
 import math
 import statistics
 import time
@@ -17,6 +18,8 @@ import torch
 
 from model.config import ModelConfig, TrainConfig
 from model.data import DatasetInfo, DeviceSet, device_sets, load_dataset, split
+from model.runners import runners_for
+from model.step import RunnerFactory
 from model.trainer import EpochResult, Trainer
 from nkat_errors import BadInput
 from search.sections import DatasetSection
@@ -140,6 +143,12 @@ def device_title(device: str) -> str:
     return f"CPU, {torch.get_num_threads()} threads"
 
 
+@functools.cache
+def _runners(device: str) -> RunnerFactory:
+    """One per device, so that the next seed finds the step captured."""
+    return runners_for(device)
+
+
 def train_once(
     spec: RunSpec, *, on_epoch: Callable[[EpochResult], None] | None = None
 ) -> tuple[RunResult, DatasetInfo]:
@@ -179,6 +188,7 @@ def train_once(
         validation=validation,
         device=spec.device,
         seed=spec.seed,
+        runner=_runners(spec.device),
     )
     history = []
     for last in trainer.epochs():
