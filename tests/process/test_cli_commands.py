@@ -13,6 +13,10 @@ import numpy as np
 import pytest
 
 from model.config import ModelConfig, TrainConfig
+from search.config import load_search_file
+from search.export import BestFile
+from search.score import score_all
+from search.trials import TrialRecord
 
 ROOT = Path(__file__).parents[2]
 LAPTOP = str(ROOT / "configs/laptop.yaml")
@@ -227,3 +231,59 @@ def test_data_check_says_what_is_here(images):
     assert rows["cifar10"]["train_size"] == 300
     assert rows["mnist"]["file"] is None
     assert nkat("data", "check", "cifar10", "--data-dir", images).returncode == 0
+
+
+def test_an_exported_configuration_trains_to_the_same_score(images, tmp_path):
+    """As a search would have it: a trial's accuracies, exported, trained again."""
+    text = """\
+study: one
+n_trials: 1
+cut_down: true
+seed: 5
+lambda: counted
+gate: {dataset: cifar10, threshold: 0.01}
+datasets: [{name: cifar10, limit: 100, validation: 50}]
+model: {depth: 1}
+train: {epochs: 2, warmup: 1, batch_size: 32, lr: 1.0e-3}
+space: {embed_dim: [32, 64]}
+"""
+    (tmp_path / "one.yaml").write_text(text)
+    data = ["--data-dir", images, "--device", "cpu", "--json"]
+    first = json.loads(nkat("train", "--config", tmp_path / "one.yaml", *data).stdout)
+    (row,) = first["sets"]
+    search_file = load_search_file(tmp_path / "one.yaml")
+    scores = score_all({"cifar10": row["mean"]}, 4.0)
+    trial = TrialRecord(
+        number=0,
+        state="complete",
+        value=scores.global_tpe_score,
+        params={"embed_dim": 32},
+        user_attrs={
+            "accuracy_cifar10": row["mean"],
+            "tpe_cifar10": scores.local["cifar10"],
+            "global_tpe_score": scores.global_tpe_score,
+            "consistency": scores.consistency,
+            "robustness": scores.robustness,
+            "generalization": scores.generalization,
+            "gate_score": scores.local["cifar10"],
+            "gate_margin": 0.1,
+            "lambda_theory": -29.7,
+            "lambda_counted": 4.0,
+            "lambda_parameters": 0.1,
+            "parameters": 1,
+            "tokens": 16,
+            "data_note": f"cifar10: prepared, 300 images, sha256 {row['checksum']}",
+        },
+    )
+    BestFile.of_trial(trial, search_file).save(tmp_path / "best.yaml")
+    done = nkat("train", "--config", tmp_path / "best.yaml", *data)
+    assert done.returncode == 0, done.stderr
+    again = json.loads(done.stdout)
+    recorded = again["sets"][0]["recorded"]
+    assert (recorded["difference"], recorded["agrees"], recorded["same_data"]) == (0, True, True)
+    assert again["global_tpe_score"] == scores.global_tpe_score
+    assert (again["model"], again["train"]) == (first["model"], first["train"])
+    assert "cut-down search" in done.stderr
+    shown = nkat("train", "--config", tmp_path / "best.yaml", *data[:-1], "--epochs", "3")
+    assert shown.returncode == 0, shown.stderr
+    assert "recorded" not in shown.stdout  # changed: the record is no reference any more
