@@ -88,6 +88,8 @@ class NKATAttention(nn.Module):
         self.top_p: float | Tensor = config.top_p
         self.dropout_p = config.dropout_attn
         self.generator: torch.Generator | None = None
+        self.seed: Tensor | None = None  # of the GPU kernel's dropout, where one serves all
+        self.layer = layer
         self.theta = Theta(strength=config.nkat_strength, decay=config.nkat_decay, layer=layer)
         self.project = nn.Linear(dim, dim)
         if not self.split:
@@ -125,6 +127,8 @@ class NKATAttention(nn.Module):
             dropout_p=self.dropout_p,
             training=self.training,
             generator=self.generator,
+            seed=self.seed,
+            salt=self.layer,
         )
         merged = rearrange(out, "b h n d -> b n (h d)")
         # fp32 factors near 1 would vanish in bf16; the product is rounded once.

@@ -31,5 +31,6 @@ def autocast(device: torch.device, *, bf16: bool) -> contextlib.AbstractContextM
 
 @functools.cache
 def _cpu_has_bf16_matrix_units() -> bool:
-    capabilities = getattr(torch.cpu, "get_capabilities", dict)()  # newer torch only
+    # Newer torch only.
+    capabilities: dict[str, object] = getattr(torch.cpu, "get_capabilities", dict)()
     return bool(capabilities.get("amx_bf16", False))

@@ -20,6 +20,7 @@ def nkat_attention(
     training: bool = False,
     generator: torch.Generator | None = None,
     seed: Tensor | None = None,
+    salt: int = 0,
 ) -> Tensor:
     """Filtered softmax attention.
 
@@ -38,19 +39,21 @@ def nkat_attention(
         seed: int64 [1] on the tensors' device, for the kernel only: the dropout's
             seed where the caller draws it itself, for instance once a step; None
             draws one from `generator`.
+        salt: tells apart the calls that share one seed, a layer's index.
 
     Returns:
         [batch, heads, N, d] in q's type.
     """
     if q.is_cuda:
-        from model.kernels import triton_attention  # compiles nothing until it is called
+        # Compiles nothing until it is called.
+        from model.kernels.triton_attention import supports, triton_attention
 
-        if triton_attention.supports(q):
+        if supports(q):
             if training and dropout_p > 0 and seed is None:
                 seed = torch.randint(
                     2**31 - 1, (1,), device=q.device, dtype=torch.int64, generator=generator
                 )
-            return triton_attention.triton_attention(
+            return triton_attention(
                 q,
                 k,
                 v,
@@ -59,6 +62,7 @@ def nkat_attention(
                 top_p=top_p,
                 dropout_p=dropout_p if training else 0.0,
                 seed=seed,
+                salt=salt,
             )
     return plain_attention(
         q,
