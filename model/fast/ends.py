@@ -7,7 +7,7 @@ import triton
 from torch import Tensor
 
 from model.fast import ends_kernels
-from model.fast.launch import ROWS, width
+from model.fast.launch import NORM, POOL, width
 from model.fast.sums import column_sums
 from model.fast.trunk import Trunk
 
@@ -68,7 +68,7 @@ class Ends:
         """x[0] of the trunk from [batch * patches, dim] in the products' type."""
         trunk, config = self.trunk, self.trunk.config
         dim = config.embed_dim
-        ends_kernels.embed_forward[(triton.cdiv(trunk.rows, ROWS),)](
+        ends_kernels.embed_forward[(NORM.grid(trunk.rows),)](
             patches,
             self._position,
             self._class_token,
@@ -80,11 +80,12 @@ class Ends:
             CLASS=self._class,
             DIM=dim,
             BLOCK=width(dim),
-            ROWS=ROWS,
+            ROWS=NORM.rows,
+            num_warps=NORM.warps,
         )
 
     def embed_back(self) -> None:
-        """`dpatches` and the gradients of position and class token from the trunk's dx."""
+        """`dpatches` from the trunk's dx, and sums for `embed_gradients`."""
         trunk, config = self.trunk, self.trunk.config
         dim, tokens = config.embed_dim, config.tokens
         ends_kernels.embed_backward[(tokens, self._parts)](
@@ -101,12 +102,20 @@ class Ends:
             BLOCK=width(dim),
             num_warps=2,
         )
-        column_sums(self._partial, self._gradient("position").view(1, -1))
+
+    def embed_gradients(self) -> None:
+        """Gradients of position, class token and patch bias, after `embed_back`."""
+        dim = self.trunk.config.embed_dim
+        position = self._gradient("position").view(1, -1)
+        column_sums(self._partial, position)
         if self._class:
             column_sums(self._partial, self._gradient("class_token").view(1, -1), columns=dim)
+        # every patch's bias is the same vector: the sum over the patches' positions
+        of_patches = position.view(1, -1, dim)[:, self._class :]
+        column_sums(of_patches, self._gradient("patches.project.bias").view(1, -1))
 
     def head(self) -> None:
-        """Loss of every image and the gradients of the pooled tokens and the head."""
+        """Loss of every image and the gradient of the pooled tokens."""
         trunk, config = self.trunk, self.trunk.config
         layout, flats = trunk.layout, trunk.flats
         dim, last = config.embed_dim, 2 * config.depth
@@ -129,7 +138,8 @@ class Ends:
             FIRST=config.pool == "cls",
             DIM=dim,
             BLOCK=width(dim),
-            ROWS=ROWS,
+            ROWS=POOL.rows,
+            num_warps=POOL.warps,
         )
         ends_kernels.head_loss[(triton.cdiv(trunk.batch, _HEAD_ROWS),)](
             self.pooled,
@@ -151,8 +161,10 @@ class Ends:
             ROWS=_HEAD_ROWS,
             PRECISION="ieee" if self.pooled.dtype == torch.float32 else "tf32",
         )
-        grad = layout.places["head.weight"].view(flats.low_grads)
-        torch.mm(self.dlogits.t()[: config.classes], self.pooled, out=grad)
-        column_sums(
-            self.dlogits[None], self._gradient("head.bias").view(1, -1), columns=config.classes
-        )
+
+    def head_gradients(self) -> None:
+        """Gradients of the head's weights, any time after `head`."""
+        classes = self.trunk.config.classes
+        grad = self.trunk.layout.places["head.weight"].view(self.trunk.flats.low_grads)
+        torch.mm(self.dlogits.t()[:classes], self.pooled, out=grad)
+        column_sums(self.dlogits[None], self._gradient("head.bias").view(1, -1), columns=classes)

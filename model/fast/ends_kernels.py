@@ -6,7 +6,7 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from model.kernels.triton_forward import dropout_factor, row_codes
+from model.kernels.triton_forward import dropout_keeps, row_codes
 
 EMBED_SALT = tl.constexpr(1 << 20)
 """Tells the embedding's dropout from the layers' attention dropout (salts 0..depth-1)."""
@@ -47,7 +47,7 @@ def embed_forward(
     dropout = tl.load(dropout_ptr)
     if dropout > 0.0:
         code = row_codes(seed_ptr, tl.full([], EMBED_SALT, tl.int32), row)
-        x = x * dropout_factor(code[:, None], col[None, :], dropout)
+        x = tl.where(dropout_keeps(code[:, None], col[None, :], dropout), x / (1.0 - dropout), 0.0)
     tl.store(x_ptr + row.to(tl.int64)[:, None] * DIM + col[None, :], x, ok)
 
 
@@ -79,7 +79,7 @@ def embed_backward(
         dx = tl.load(dx_ptr + at, col_ok, other=0.0)
         if dropout > 0.0:
             code = row_codes(seed_ptr, tl.full([], EMBED_SALT, tl.int32), row)
-            dx = dx * dropout_factor(code, col, dropout)
+            dx = tl.where(dropout_keeps(code, col, dropout), dx / (1.0 - dropout), 0.0)
         total += dx
         if token >= CLASS:
             patch = image * (TOKENS - CLASS) + token - CLASS

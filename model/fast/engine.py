@@ -8,6 +8,9 @@ has them too.
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
+
 import torch
 import triton
 from torch import Tensor
@@ -94,6 +97,12 @@ class Engine:
             self.layout.places[name].view(self.flats.high_grads, first=self.layout.low)
             for name in self.layout.front
         ]
+        places, flats = self.layout.places, self.flats
+        self._patch_weight = places["patches.project.weight"].view(flats.copies)
+        self._patch_bias = places["patches.project.bias"].view(flats.copies)
+        self._patch_grad = places["patches.project.weight"].view(flats.low_grads)
+        self._patches = torch.empty_like(self.ends.dpatches)
+        self._side = _new_stream(device) if device.type == "cuda" else None
         self._squares = torch.zeros(optimizer_kernels.PARTS, device=device)
         self._graph: torch.cuda.CUDAGraph | None = None
         self.owner: object | None = None
@@ -102,7 +111,7 @@ class Engine:
         """Capture the step.  The weights are noise afterwards: write them after this."""
         self.flats.weights.fill_(0.01)
         self.values.counter.zero_()
-        stream = torch.cuda.Stream(self.device)  # type: ignore[no-untyped-call]
+        stream = _new_stream(self.device)
         stream.wait_stream(torch.cuda.current_stream(self.device))
         with torch.cuda.stream(stream):
             for _ in range(_WARM_UPS):
@@ -137,18 +146,41 @@ class Engine:
         ends, trunk = self.ends, self.trunk
         self.pictures.prepare(ends.labels, ends.partners, ends.share)
         images = self.pictures.out.permute(0, 3, 1, 2)
+        network = self.network
         with torch.enable_grad(), self._autocast():
-            network = self.network
-            patches = network.patches(network.stem(network.color_norm(images)))
-            patches = patches.flatten(0, 1)
-        ends.embed(patches.detach().to(self.dtype))
+            cut = network.patches.grid.cut(network.stem(network.color_norm(images)))
+        pixels = cut.detach().flatten(0, 1).to(self.dtype)
+        torch.addmm(self._patch_bias, pixels, self._patch_weight.t(), out=self._patches)
+        ends.embed(self._patches)
         trunk.forward()
         ends.head()
         trunk.backward(ends.dpooled)
         ends.embed_back()
-        found = torch.autograd.grad(patches, self._front, ends.dpatches.to(patches.dtype))
-        torch._foreach_copy_(self._front_grads, list(found))
+        with self._beside():
+            trunk.weight_gradients()
+            ends.head_gradients()
+            ends.embed_gradients()
+            torch.mm(ends.dpatches.t(), pixels, out=self._patch_grad)
+        if self._front:
+            dcut = torch.mm(ends.dpatches, self._patch_weight).view(cut.shape)
+            found = torch.autograd.grad(cut, self._front, dcut.to(cut.dtype))
+            torch._foreach_copy_(self._front_grads, list(found))
+        self._join()
         self._update()
+
+    @contextlib.contextmanager
+    def _beside(self) -> Iterator[None]:
+        """Work that the stem's backward pass need not wait for, nor it for that."""
+        if self._side is None:
+            yield
+            return
+        self._side.wait_stream(torch.cuda.current_stream(self.device))
+        with torch.cuda.stream(self._side):
+            yield
+
+    def _join(self) -> None:
+        if self._side is not None:
+            torch.cuda.current_stream(self.device).wait_stream(self._side)
 
     def _update(self) -> None:
         flats, layout, values = self.flats, self.layout, self.values
@@ -159,7 +191,7 @@ class Engine:
             self._squares,
             layout.low,
             layout.trained - layout.low,
-            BLOCK=block,
+            BLOCK=optimizer_kernels.SUM_BLOCK,
         )
         optimizer_kernels.adamw_step[(triton.cdiv(layout.total, block),)](
             flats.weights,
@@ -206,6 +238,10 @@ class Engine:
             if isinstance(value, Tensor)
         }
         return sum(tensors.values())
+
+
+def _new_stream(device: torch.device) -> torch.cuda.Stream:
+    return torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
 
 
 def _fields(owner: object) -> list[object]:

@@ -31,7 +31,7 @@ def gelu_backward(
     each program's column sums (the gradient of the bias before it)."""
     col = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
     col_ok = col < COLS
-    total = tl.zeros([BLOCK], tl.float32)
+    total = tl.zeros([ROWS, BLOCK], tl.float32)
     for start in range(tl.program_id(0) * ROWS, rows, tl.num_programs(0) * ROWS):
         row = start + tl.arange(0, ROWS)
         ok = (row < rows)[:, None] & col_ok[None, :]
@@ -42,5 +42,5 @@ def gelu_backward(
         slope += x * tl.exp(-0.5 * x * x) * 0.3989422804014327
         grad = grad * slope
         tl.store(grad_ptr + at, grad.to(grad_ptr.dtype.element_ty), ok)
-        total += tl.sum(grad, 0)
-    tl.store(partial_ptr + tl.program_id(0) * COLS + col, total, col_ok)
+        total += grad
+    tl.store(partial_ptr + tl.program_id(0) * COLS + col, tl.sum(total, 0), col_ok)

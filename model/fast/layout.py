@@ -2,11 +2,11 @@
 
     products | other decayed | not decayed | statistics
 
-`products` are the block stack's matrices (same-shaped ones of all layers side by side)
-and the head's; their gradients come out of matrix products in the products' type.  All
-others have float32 gradients.  `statistics` are BatchNorm's: averaged, not trained.
-Sections start at multiples of the optimiser's block, tensors at multiples of 64
-elements, so that every view may be an operand of a matrix product.
+`products` are the block stack's matrices (same-shaped ones of all layers side by side),
+the head's and the patch embedding's; their gradients come out of matrix products in the
+products' type.  All others have float32 gradients.  `statistics` are BatchNorm's:
+averaged, not trained.  Sections start at multiples of the optimiser's block, tensors at
+multiples of 64 elements, so that every view may be an operand of a matrix product.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class Layout:
             ([depth, out]); `norms` [2 depth + 1, 3, dim]: weight and bias of each norm in
             order, and the bias of the branch that is added before it (unused at 0);
             `scalars` [4, depth]: attention_scale, mlp_scale, alpha, beta.
-        front: names of the parameters before the block stack, in order.
+        front: names of the parameters before the patch embedding, in order.
         low, decayed, trained, total: ends of the four sections, elements.
     """
 
@@ -79,7 +79,7 @@ def make_layout(network: NKATViT) -> Layout:
     maker.stack_layers("project", block + "attention.project.weight")
     maker.stack_layers("fc1", block + "expand.weight")
     maker.stack_layers("fc2", block + "contract.weight")
-    maker.single(["head.weight"])
+    maker.single(["head.weight", "patches.project.weight"])
     low = maker.end_section()
     front = [name for name in maker.shapes if _in_front(name)]
     matrices = [name for name in front if _is_decayed(name, maker.shapes[name])]
@@ -173,7 +173,7 @@ def _tensors(network: nn.Module) -> Iterable[tuple[str, Tensor]]:
 
 
 def _in_front(name: str) -> bool:
-    return name.startswith(("color_norm.", "stem.", "patches."))
+    return name.startswith(("color_norm.", "stem."))
 
 
 def _is_decayed(name: str, shape: tuple[int, ...]) -> bool:

@@ -149,9 +149,10 @@ def norm_residual_backward(
     col = tl.arange(0, BLOCK)
     col_ok = col < DIM
     weight = tl.load(weight_ptr + col, col_ok, other=0.0)
-    sum_weight = tl.zeros([BLOCK], tl.float32)
-    sum_bias = tl.zeros([BLOCK], tl.float32)
-    sum_y_bias = tl.zeros([BLOCK], tl.float32)
+    # summed over rows at the end only: sums across warps are dear
+    sum_weight = tl.zeros([ROWS, BLOCK], tl.float32)
+    sum_bias = tl.zeros([ROWS, BLOCK], tl.float32)
+    sum_y_bias = tl.zeros([ROWS, BLOCK], tl.float32)
     y_bias = tl.zeros([BLOCK], tl.float32)
     scale = 0.0
     if BRANCH != NO_BRANCH:
@@ -176,8 +177,8 @@ def norm_residual_backward(
         rstd = tl.load(rstd_ptr + row, row_ok, other=1.0)
         centred = tl.where(ok, x - mean[:, None], 0.0)
         normed = centred * rstd[:, None]
-        sum_weight += tl.sum(dh * normed, 0)
-        sum_bias += tl.sum(dh, 0)
+        sum_weight += dh * normed
+        sum_bias += dh
         scaled = dh * weight[None, :]
         about_mean = tl.sum(scaled, 1) / DIM
         about_spread = tl.sum(scaled * normed, 1) / DIM
@@ -209,9 +210,9 @@ def norm_residual_backward(
             tl.store(dscale_ptr + row, factor * with_y + with_bias, row_ok)
             dy = dx * (scale * factor)[:, None]
             tl.store(dy_ptr + at, dy.to(dy_ptr.dtype.element_ty), ok)
-            sum_y_bias += tl.sum(dx, 0) * scale
+            sum_y_bias += dx
     part_at = partial_ptr + tl.program_id(0) * 3 * DIM + col
-    tl.store(part_at, sum_weight, col_ok)
-    tl.store(part_at + DIM, sum_bias, col_ok)
+    tl.store(part_at, tl.sum(sum_weight, 0), col_ok)
+    tl.store(part_at + DIM, tl.sum(sum_bias, 0), col_ok)
     if BRANCH != NO_BRANCH:
-        tl.store(part_at + 2 * DIM, sum_y_bias, col_ok)
+        tl.store(part_at + 2 * DIM, tl.sum(sum_y_bias, 0) * scale, col_ok)

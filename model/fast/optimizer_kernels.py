@@ -13,7 +13,10 @@ import triton.language as tl
 BLOCK = 1024
 """Elements a program takes; the layout's sections are multiples of it."""
 
-PARTS = 256
+SUM_BLOCK = 4096
+"""Elements a program of the sum of squares takes at once."""
+
+PARTS = 512
 """Programs that sum the gradient's squares, and partial sums that they leave."""
 
 LR, CORRECTION_1, CORRECTION_2, AVERAGE = range(4)
@@ -27,10 +30,12 @@ def squared_sums(low_ptr, high_ptr, partial_ptr, low_count, high_count, BLOCK: t
     total = tl.zeros([BLOCK], tl.float32)
     step = tl.num_programs(0) * BLOCK
     for start in range(tl.program_id(0) * BLOCK, low_count, step):
-        g = tl.load(low_ptr + start + tl.arange(0, BLOCK)).to(tl.float32)
+        at = start + tl.arange(0, BLOCK)
+        g = tl.load(low_ptr + at, at < low_count, other=0.0).to(tl.float32)
         total += g * g
     for start in range(tl.program_id(0) * BLOCK, high_count, step):
-        g = tl.load(high_ptr + start + tl.arange(0, BLOCK))
+        at = start + tl.arange(0, BLOCK)
+        g = tl.load(high_ptr + at, at < high_count, other=0.0)
         total += g * g
     tl.store(partial_ptr + tl.program_id(0), tl.sum(total, 0))
 

@@ -31,14 +31,14 @@ def column_sums(
     col_ok = col < COLS
     part = tl.program_id(1)
     group = tl.program_id(2).to(tl.int64)
-    total = tl.zeros([BLOCK], tl.float32)
+    total = tl.zeros([ROWS, BLOCK], tl.float32)
     last = tl.minimum((part + 1) * rows_per_part, rows)
     for start in range(part * rows_per_part, last, ROWS):
         row = start + tl.arange(0, ROWS)
         ok = (row < last)[:, None] & col_ok[None, :]
         at = group * in_stride + row.to(tl.int64)[:, None] * row_stride + col[None, :]
-        total += tl.sum(tl.load(in_ptr + at, ok, other=0.0).to(tl.float32), 0)
-    tl.store(out_ptr + group * out_stride + part * COLS + col, total, col_ok)
+        total += tl.load(in_ptr + at, ok, other=0.0).to(tl.float32)
+    tl.store(out_ptr + group * out_stride + part * COLS + col, tl.sum(total, 0), col_ok)
 
 
 @triton.jit

@@ -9,7 +9,7 @@ from model.fast import sum_kernels
 from model.fast.launch import parts_of
 
 _BLOCK = 128
-_ROWS = 16
+_ROWS = 32
 _SCALAR_BLOCK = 1024
 
 

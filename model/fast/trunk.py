@@ -16,10 +16,10 @@ from torch import Tensor
 
 from model.config import ModelConfig
 from model.fast import gelu_kernels, norm_kernels
-from model.fast.launch import ROWS, row_programs, width
+from model.fast.launch import GELU_BACK, GELU_COLUMNS, NORM, NORM_BACK, width
 from model.fast.layout import Layout
 from model.fast.sums import column_sums, scalar_sums
-from model.kernels.triton_attention import backward_into, forward_into
+from model.kernels.triton_attention import backward_into, forward_into, sums_bias
 from model.kernels.triton_tiles import mask_words
 
 _GELU_BLOCK = 1024
@@ -105,9 +105,10 @@ class Trunk:
         self.dy, self.dz = low(depth, rows, dim), low(depth, rows, dim)
         self.dpre, self.dqkv = low(depth, rows, self.hidden), low(depth, rows, 3 * dim)
         self.dscale, self.dfactor = high(2 * depth + 1, rows), high(depth, rows)
-        self.programs = row_programs(rows)
-        self.partial = high(2 * depth + 1, self.programs, 3, dim).zero_()
-        self.gelu_partial = high(depth, self.programs, self.hidden)
+        self.partial = high(2 * depth + 1, NORM_BACK.grid(rows), 3, dim).zero_()
+        self.gelu_partial = high(depth, GELU_BACK.grid(rows), self.hidden)
+        self._sums_bias = sums_bias(tokens, dim // heads)
+        self.qkv_partial = high(depth, batch if self._sums_bias else 0, 3 * dim)
         self._norms = layout.stack("norms", flats.weights)
         self._scalars = layout.stack("scalars", flats.weights)
         self._copies = {
@@ -150,23 +151,23 @@ class Trunk:
             torch.mm(self.u[layer], weights["fc2"].t(), out=self.z[layer])
 
     def backward(self, dpooled: Tensor) -> None:
-        """From the pooled tokens' gradient float32 [batch, dim] to `dx` of x[0] and all
-        gradients of the stack's weights."""
+        """From the pooled tokens' gradient float32 [batch, dim] to `dx` of x[0] and what
+        `weight_gradients` needs."""
         depth = self.config.depth
         self._norm_back(2 * depth, dpooled)
         for layer in reversed(range(depth)):
             weights = {name: stack[layer] for name, stack in self._copies.items()}
             torch.mm(self.dz[layer], weights["fc2"], out=self.dpre[layer])
-            columns = min(256, width(self.hidden))
-            grid = (self.programs, triton.cdiv(self.hidden, columns))
+            grid = (GELU_BACK.grid(self.rows), triton.cdiv(self.hidden, GELU_COLUMNS))
             gelu_kernels.gelu_backward[grid](
                 self.pre[layer],
                 self.dpre[layer],
                 self.gelu_partial[layer],
                 self.rows,
                 COLS=self.hidden,
-                BLOCK=columns,
-                ROWS=ROWS,
+                BLOCK=GELU_COLUMNS,
+                ROWS=GELU_BACK.rows,
+                num_warps=GELU_BACK.warps,
             )
             torch.mm(self.dpre[layer], weights["fc1"], out=self.dh)
             self._norm_back(2 * layer + 1, self.dh)
@@ -181,12 +182,14 @@ class Trunk:
                 self.values,
                 self.seed,
                 layer,
+                bias=self.qkv_partial[layer] if self._sums_bias else None,
             )
             torch.mm(self.dqkv[layer], weights["qkv"], out=self.dh)
             self._norm_back(2 * layer, self.dh)
-        self._weight_gradients()
 
-    def _weight_gradients(self) -> None:
+    def weight_gradients(self) -> None:
+        """All gradients of the stack's weights, after `backward`; independent of what else
+        follows it, so another stream may do this."""
         depth = self.config.depth
         low, high = self.flats.low_grads, self.flats.high_grads
         for name, grad, given in (
@@ -202,7 +205,7 @@ class Trunk:
         def sums(name: str) -> Tensor:
             return self.layout.stack(name, high, first=self.layout.low)
 
-        column_sums(self.dqkv, sums("qkv_bias"))
+        column_sums(self.qkv_partial if self._sums_bias else self.dqkv, sums("qkv_bias"))
         column_sums(self.gelu_partial, sums("fc1_bias"))
         column_sums(self.partial.flatten(2), sums("norms").flatten(1))
         scalar_sums(
@@ -220,7 +223,7 @@ class Trunk:
         layer, kind, y = self._branch_before(norm)
         dim = self.config.embed_dim
         scalars = self._scalars
-        norm_kernels.residual_norm_forward[(triton.cdiv(self.rows, ROWS),)](
+        norm_kernels.residual_norm_forward[(NORM.grid(self.rows),)](
             self.x[max(norm - 1, 0)],
             y,
             self._norms[norm, 2],
@@ -239,9 +242,9 @@ class Trunk:
             self.rows,
             DIM=dim,
             BLOCK=width(dim),
-            ROWS=ROWS,
+            ROWS=NORM.rows,
             BRANCH=kind,
-            num_warps=4,
+            num_warps=NORM.warps,
         )
 
     def _norm_back(self, norm: int, dh: Tensor) -> None:
@@ -252,7 +255,7 @@ class Trunk:
         pool = 0 if norm < 2 * depth else (2 if self.config.pool == "cls" else 1)
         own_theta = norm < 2 * depth and norm % 2 == 0
         own = min(norm // 2, depth - 1)
-        norm_kernels.norm_residual_backward[(self.programs,)](
+        norm_kernels.norm_residual_backward[(NORM_BACK.grid(self.rows),)](
             self.dx,
             dh,
             self.x[norm],
@@ -280,11 +283,11 @@ class Trunk:
             self.config.tokens,
             DIM=dim,
             BLOCK=width(dim),
-            ROWS=ROWS,
+            ROWS=NORM_BACK.rows,
             POOL=pool,
             OWN_THETA=own_theta,
             BRANCH=kind,
-            num_warps=4,
+            num_warps=NORM_BACK.warps,
         )
 
     def _branch_before(self, norm: int) -> tuple[int, int, Tensor]:

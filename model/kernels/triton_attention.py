@@ -165,11 +165,14 @@ def backward_into(
     seed: Tensor,
     salt: int,
     tiles: Tiles | None = None,
+    bias: Tensor | None = None,
 ) -> None:
     """Run the backward kernels into dq, dk, dv [batch, heads, N, d] of equal strides.
 
     Args:
         do, o: [batch, N, heads, d].
+        bias: float32 [batch, 3 * heads * d], takes the sums of dq, dk and dv over the
+            tokens; only where `sums_bias` says so.
     """
     batch, heads, tokens, head_dim = q.shape
     t = tiles or plan(tokens, head_dim)
@@ -200,6 +203,7 @@ def backward_into(
             dv,
             lse,
             words,
+            lse if bias is None else bias,
             *drawn,
             *inputs,
             *of_do,
@@ -207,6 +211,7 @@ def backward_into(
             heads,
             KEYS=t.keys,
             EXTRA=t.extra,
+            BIAS=bias is not None,
             **sizes,
         )
         return
@@ -248,6 +253,12 @@ def backward_into(
         KEYS=t.back_keys,
         **sizes,
     )
+
+
+def sums_bias(tokens: int, head_dim: int) -> bool:
+    """Whether `backward_into` can sum the gradients over the tokens on its way."""
+    t = plan(tokens, head_dim)
+    return t.back_keys == t.keys
 
 
 def _precision(q: Tensor) -> str:

@@ -15,7 +15,7 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from model.kernels.triton_forward import dropout_factor, row_codes
+from model.kernels.triton_forward import LOG2_E, dropout_keeps, row_codes
 
 
 @triton.jit
@@ -50,6 +50,7 @@ def attention_backward(
     dv_ptr,
     lse_ptr,
     mask_ptr,
+    bias_ptr,
     values_ptr,
     seed_ptr,
     salt,
@@ -78,8 +79,11 @@ def attention_backward(
     ROWS: tl.constexpr,
     WORDS: tl.constexpr,
     PRECISION: tl.constexpr,
+    BIAS: tl.constexpr,
 ):
-    """dq, dk, dv of one head.  dq, dk and dv share the strides (gb, gh, gn)."""
+    """dq, dk, dv of one head.  dq, dk and dv share the strides (gb, gh, gn).
+
+    BIAS: also their sums over the tokens, float32 bias [B, 3, H, D]."""
     pair = tl.program_id(0)
     batch = (pair // heads).to(tl.int64)
     head = pair % heads
@@ -91,6 +95,8 @@ def attention_backward(
     temperature = tl.load(values_ptr)
     dropout = tl.load(values_ptr + 3)
     factor = scale / temperature
+    log2_factor = factor * LOG2_E
+    grown = 1.0 / (1.0 - dropout)
 
     k_at = k_ptr + batch * kb + head * kh
     v_at = v_ptr + batch * vb + head * vh
@@ -103,6 +109,7 @@ def attention_backward(
     v_x = tl.zeros([DIMS], tl.float32)
     dk_x = tl.zeros([DIMS], tl.float32)
     dv_x = tl.zeros([DIMS], tl.float32)
+    sum_q = tl.zeros([ROWS, DIMS], tl.float32)
     if EXTRA:
         k_x = tl.load(k_at + in_block * kn + dim, dim_ok, other=0.0).to(tl.float32)
         v_x = tl.load(v_at + in_block * vn + dim, dim_ok, other=0.0).to(tl.float32)
@@ -122,45 +129,53 @@ def attention_backward(
         mask_at = mask_ptr + pair_row.to(tl.int64) * WORDS
         keep = kept(mask_at, 0, col, row_ok, KEYS, WORDS)
 
-        s = tl.dot(q, tl.trans(k), input_precision=PRECISION) * factor
-        p = tl.where(keep, tl.exp2((s - lse[:, None]) * 1.4426950408889634), 0.0)
+        s = tl.dot(q, tl.trans(k), input_precision=PRECISION) * log2_factor
+        p = tl.where(keep, tl.exp2(s - lse[:, None]), 0.0)
         dp = tl.dot(do, tl.trans(v), input_precision=PRECISION)
         used = p
         p_x = tl.zeros([ROWS], tl.float32)
         dp_x = tl.zeros([ROWS], tl.float32)
         used_x = p_x
         if EXTRA:
-            s_x = tl.sum(q.to(tl.float32) * k_x[None, :], 1) * factor
+            s_x = tl.sum(q.to(tl.float32) * k_x[None, :], 1) * log2_factor
             keep_x = (tl.load(mask_at + KEYS // 32, row_ok, other=0) >> (KEYS % 32)) & 1
-            p_x = tl.where(keep_x == 1, tl.exp2((s_x - lse) * 1.4426950408889634), 0.0)
+            p_x = tl.where(keep_x == 1, tl.exp2(s_x - lse), 0.0)
             dp_x = tl.sum(do.to(tl.float32) * v_x[None, :], 1)
             used_x = p_x
         if dropout > 0.0:
             code = row_codes(seed_ptr, salt, pair_row)
-            drop = dropout_factor(code[:, None], col[None, :], dropout)
-            used = p * drop
-            dp = dp * drop
+            stays = dropout_keeps(code[:, None], col[None, :], dropout)
+            used = tl.where(stays, p, 0.0)
+            dp = tl.where(stays, dp * grown, 0.0)
             if EXTRA:
-                drop_x = dropout_factor(code, tl.full([ROWS], KEYS, tl.int32), dropout)
-                used_x = p_x * drop_x
-                dp_x = dp_x * drop_x
+                stays_x = dropout_keeps(code, tl.full([ROWS], KEYS, tl.int32), dropout)
+                used_x = tl.where(stays_x, p_x, 0.0)
+                dp_x = tl.where(stays_x, dp_x * grown, 0.0)
         mean = tl.sum(p * dp, 1) + p_x * dp_x
-        ds = p * (dp - mean[:, None]) * factor
+        ds = p * (dp - mean[:, None])
         ds_low = ds.to(q.dtype)
         dv += tl.dot(tl.trans(used.to(do.dtype)), do, input_precision=PRECISION)
         dk += tl.dot(tl.trans(ds_low), q, input_precision=PRECISION)
         dq = tl.dot(ds_low, k, input_precision=PRECISION)
         if EXTRA:
-            ds_x = p_x * (dp_x - mean) * factor
+            ds_x = p_x * (dp_x - mean)
             dq += ds_x[:, None] * k_x[None, :]
             dk_x += tl.sum(ds_x[:, None] * q.to(tl.float32), 0)
             dv_x += tl.sum(used_x[:, None] * do.to(tl.float32), 0)
+        dq *= factor
+        if BIAS:
+            sum_q += tl.where(row_ok[:, None], dq, 0.0)
         tl.store(
             dq_ptr + batch * gb + head * gh + row[:, None] * gn + dim[None, :],
             dq.to(dq_ptr.dtype.element_ty),
             row_mask,
         )
 
+    # what is common to all of an accumulator's terms is multiplied once
+    dk *= factor
+    dk_x *= factor
+    dv *= grown
+    dv_x *= grown
     grad_at = batch * gb + head * gh + col[:, None] * gn + dim[None, :]
     tl.store(dk_ptr + grad_at, dk.to(dk_ptr.dtype.element_ty), key_mask)
     tl.store(dv_ptr + grad_at, dv.to(dv_ptr.dtype.element_ty), key_mask)
@@ -168,6 +183,11 @@ def attention_backward(
         grad_x = batch * gb + head * gh + in_block * gn + dim
         tl.store(dk_ptr + grad_x, dk_x.to(dk_ptr.dtype.element_ty), dim_ok)
         tl.store(dv_ptr + grad_x, dv_x.to(dv_ptr.dtype.element_ty), dim_ok)
+    if BIAS:
+        bias_at = bias_ptr + batch * (3 * heads * HEAD_DIM) + head * HEAD_DIM + dim
+        tl.store(bias_at, tl.sum(sum_q, 0), dim_ok)
+        tl.store(bias_at + heads * HEAD_DIM, tl.sum(dk, 0) + dk_x, dim_ok)
+        tl.store(bias_at + 2 * heads * HEAD_DIM, tl.sum(dv, 0) + dv_x, dim_ok)
 
 
 @triton.jit(do_not_specialize=["salt"])
@@ -228,6 +248,8 @@ def attention_backward_queries(
     temperature = tl.load(values_ptr)
     dropout = tl.load(values_ptr + 3)
     factor = scale / temperature
+    log2_factor = factor * LOG2_E
+    grown = 1.0 / (1.0 - dropout)
 
     q = tl.load(
         q_ptr + batch * qb + head * qh + row[:, None] * qn + dim[None, :], row_mask, other=0.0
@@ -252,16 +274,17 @@ def attention_backward_queries(
         v = tl.load(v_ptr + batch * vb + head * vh + at * vn + dim[None, :], key_mask, other=0.0)
         keep = kept(mask_at, first, col, row_ok, KEYS, WORDS)
         keep = keep & (first + col < TOKENS)[None, :]
-        s = tl.dot(q, tl.trans(k), input_precision=PRECISION) * factor
-        p = tl.where(keep, tl.exp2((s - lse[:, None]) * 1.4426950408889634), 0.0)
+        s = tl.dot(q, tl.trans(k), input_precision=PRECISION) * log2_factor
+        p = tl.where(keep, tl.exp2(s - lse[:, None]), 0.0)
         dp = tl.dot(do, tl.trans(v), input_precision=PRECISION)
         if dropout > 0.0:
-            dp = dp * dropout_factor(code[:, None], (first + col)[None, :], dropout)
-        ds = p * (dp - mean[:, None]) * factor
+            stays = dropout_keeps(code[:, None], (first + col)[None, :], dropout)
+            dp = tl.where(stays, dp * grown, 0.0)
+        ds = p * (dp - mean[:, None])
         dq += tl.dot(ds.to(k.dtype), k, input_precision=PRECISION)
     tl.store(
         dq_ptr + batch * gb + head * gh + row[:, None] * gn + dim[None, :],
-        dq.to(dq_ptr.dtype.element_ty),
+        (dq * factor).to(dq_ptr.dtype.element_ty),
         row_mask,
     )
 
@@ -319,6 +342,8 @@ def attention_backward_keys(
     temperature = tl.load(values_ptr)
     dropout = tl.load(values_ptr + 3)
     factor = scale / temperature
+    log2_factor = factor * LOG2_E
+    grown = 1.0 / (1.0 - dropout)
     k = tl.load(k_ptr + batch * kb + head * kh + at * kn + dim[None, :], key_mask, other=0.0)
     v = tl.load(v_ptr + batch * vb + head * vh + at * vn + dim[None, :], key_mask, other=0.0)
     dk = tl.zeros([KEYS, DIMS], tl.float32)
@@ -338,18 +363,20 @@ def attention_backward_keys(
         mean = tl.load(mean_ptr + pair_row, row_ok, other=0.0)
         mask_at = mask_ptr + pair_row.to(tl.int64) * WORDS
         keep = kept(mask_at, first, col, row_ok, KEYS, WORDS) & col_ok[None, :]
-        s = tl.dot(q, tl.trans(k), input_precision=PRECISION) * factor
-        p = tl.where(keep, tl.exp2((s - lse[:, None]) * 1.4426950408889634), 0.0)
+        s = tl.dot(q, tl.trans(k), input_precision=PRECISION) * log2_factor
+        p = tl.where(keep, tl.exp2(s - lse[:, None]), 0.0)
         dp = tl.dot(do, tl.trans(v), input_precision=PRECISION)
         used = p
         if dropout > 0.0:
             code = row_codes(seed_ptr, salt, pair_row)
-            drop = dropout_factor(code[:, None], (first + col)[None, :], dropout)
-            used = p * drop
-            dp = dp * drop
-        ds = p * (dp - mean[:, None]) * factor
+            stays = dropout_keeps(code[:, None], (first + col)[None, :], dropout)
+            used = tl.where(stays, p, 0.0)
+            dp = tl.where(stays, dp * grown, 0.0)
+        ds = p * (dp - mean[:, None])
         dv += tl.dot(tl.trans(used.to(do.dtype)), do, input_precision=PRECISION)
         dk += tl.dot(tl.trans(ds.to(q.dtype)), q, input_precision=PRECISION)
+    dk *= factor
+    dv *= grown
     grad_at = batch * gb + head * gh + at * gn + dim[None, :]
     tl.store(dk_ptr + grad_at, dk.to(dk_ptr.dtype.element_ty), key_mask)
     tl.store(dv_ptr + grad_at, dv.to(dv_ptr.dtype.element_ty), key_mask)

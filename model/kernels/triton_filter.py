@@ -2,8 +2,8 @@
 """Which keys a query keeps, found in registers without a sort (Triton device functions).
 
 One tile holds every score of its rows, so both filters need row reductions only.
-Scores are compared as floats; the search walks the bits of an order-preserving
-integer code of them, so it is exact after 32 steps whatever the scores are.
+Scores are compared as floats; the search walks the bits of an order-preserving integer
+code of them, so it is exact after 32 steps whatever the scores are.
 
 A row's last key may stand apart as one value a row (`s_x`): 17, 65 and 257 tokens
 then fit tiles of 16, 64 and 256 instead of twice that.  It has the highest index,
@@ -17,8 +17,9 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-FEW_KEYS = tl.constexpr(16)
-"""Largest top_k of the quick path, and the width of its table of largest values."""
+FEW = tl.constexpr(8)
+SOME = tl.constexpr(16)
+"""Largest top_k of the two quick paths, and the widths of their tables of largest values."""
 
 
 @triton.jit
@@ -29,8 +30,8 @@ def float_from_code(code):
 
 
 @triton.jit
-def keep_few(s, s_x, top_k, top_p, row_ok, M: tl.constexpr):
-    """Largest `top_k` <= 16 values by repeated maxima, then top-p over those.
+def keep_few(s, s_x, top_k, top_p, row_ok, M: tl.constexpr, SLOTS: tl.constexpr):
+    """Largest `top_k` <= SLOTS values by repeated maxima, then top-p over those.
 
     Every round finds the next smaller distinct value, so `top_k` rounds give the
     survivors when no two of them (nor the next key) are equal; otherwise `exact`
@@ -38,19 +39,19 @@ def keep_few(s, s_x, top_k, top_p, row_ok, M: tl.constexpr):
 
     Returns (threshold [M]: keep scores >= it, exact: scalar).
     """
-    slot = tl.arange(0, FEW_KEYS)
+    slot = tl.arange(0, SLOTS)
     value = tl.full([M], float("inf"), tl.float32)
     highest = tl.maximum(tl.max(s, 1), s_x)
     total = tl.zeros([M], tl.float32)
-    values = tl.full([M, FEW_KEYS], float("inf"), tl.float32)
-    before = tl.full([M, FEW_KEYS], float("inf"), tl.float32)
+    values = tl.full([M, SLOTS], float("inf"), tl.float32)
+    before = tl.full([M, SLOTS], float("inf"), tl.float32)
     for r in range(top_k):
         inside = tl.max(tl.where(s < value[:, None], s, float("-inf")), 1)
         value = tl.maximum(inside, tl.where(s_x < value, s_x, float("-inf")))
         here = (slot == r)[None, :]
         values = tl.where(here, value[:, None], values)
         before = tl.where(here, total[:, None], before)
-        total += tl.exp2((value - highest) * 1.4426950408889634)
+        total += tl.exp2(value - highest)
     count = tl.sum((s >= value[:, None]).to(tl.int32), 1) + (s_x >= value).to(tl.int32)
     wrong = (count != top_k) & row_ok
     exact = tl.max(wrong.to(tl.int32), 0) == 0
@@ -87,8 +88,8 @@ def keep_by_mass(s, s_x, keep, keep_x, top_p, M: tl.constexpr):
     highest = tl.maximum(
         tl.max(tl.where(keep, s, float("-inf")), 1), tl.where(keep_x, s_x, float("-inf"))
     )
-    mass = tl.where(keep, tl.exp2((s - highest[:, None]) * 1.4426950408889634), 0.0)
-    mass_x = tl.where(keep_x, tl.exp2((s_x - highest) * 1.4426950408889634), 0.0)
+    mass = tl.where(keep, tl.exp2(s - highest[:, None]), 0.0)
+    mass_x = tl.where(keep_x, tl.exp2(s_x - highest), 0.0)
     wanted = top_p * (tl.sum(mass, 1) + mass_x)
     code = tl.zeros([M], tl.uint32)
     for step in range(32):
@@ -104,7 +105,7 @@ def keep_by_mass(s, s_x, keep, keep_x, top_p, M: tl.constexpr):
     mass_above = tl.sum(tl.where(above, mass, 0.0), 1)
     mass_above += tl.where(keep_x & (s_x > limit), mass_x, 0.0)
     earlier = (tl.cumsum(equal.to(tl.int32), 1) - 1).to(tl.float32)
-    each = tl.exp2((limit - highest) * 1.4426950408889634)
+    each = tl.exp2(limit - highest)
     room = wanted - mass_above
     kept = above | (equal & ((earlier * each[:, None] < room[:, None]) | (earlier < 0.5)))
     equal_inside = tl.sum(equal.to(tl.int32), 1).to(tl.float32)
@@ -113,24 +114,30 @@ def keep_by_mass(s, s_x, keep, keep_x, top_p, M: tl.constexpr):
 
 
 @triton.jit
-def keep_mask(s, s_x, row_ok, top_k, top_p, KEYS: tl.constexpr, M: tl.constexpr):
-    """bool [M, BLOCK] and bool [M] (the key apart): top-k, then top-p of what is left.
+def filtered(s, s_x, row_ok, top_k, top_p, KEYS: tl.constexpr, M: tl.constexpr):
+    """The scores, -inf where top-k, then top-p of what is left, drops a key.
 
     `top_k` >= KEYS and `top_p` >= 1 are exact no-ops.  Scores of padding are -inf.
+    Scores come in units of log2(e), so that 2^score is the weight.
     """
-    keep = s > float("-inf")
-    keep_x = s_x > float("-inf")
+    lowest = float("-inf")
     filters_rank = top_k < KEYS
     exact = top_k < 0  # false, as a traced value
-    if filters_rank & (top_k <= FEW_KEYS):
-        threshold, exact = keep_few(s, s_x, top_k, top_p, row_ok, M)
-        keep = s >= threshold[:, None]
-        keep_x = s_x >= threshold
+    threshold = tl.full([M], lowest, tl.float32)
+    if filters_rank & (top_k <= FEW):
+        threshold, exact = keep_few(s, s_x, top_k, top_p, row_ok, M, FEW)
+    elif filters_rank & (top_k <= SOME):
+        threshold, exact = keep_few(s, s_x, top_k, top_p, row_ok, M, SOME)
     if exact == 0:
-        keep = s > float("-inf")
-        keep_x = s_x > float("-inf")
+        keep = s > lowest
+        keep_x = s_x > lowest
         if filters_rank:
             keep, keep_x = keep_by_rank(s, s_x, top_k, M)
         if top_p < 1.0:
             keep, keep_x = keep_by_mass(s, s_x, keep, keep_x, top_p, M)
-    return keep, keep_x
+        s = tl.where(keep, s, lowest)
+        s_x = tl.where(keep_x, s_x, lowest)
+    else:
+        s = tl.where(s >= threshold[:, None], s, lowest)
+        s_x = tl.where(s_x >= threshold, s_x, lowest)
+    return s, s_x

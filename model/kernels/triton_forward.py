@@ -6,7 +6,9 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from model.kernels.triton_filter import keep_mask
+from model.kernels.triton_filter import filtered
+
+LOG2_E = tl.constexpr(1.4426950408889634)
 
 
 @triton.jit
@@ -18,18 +20,15 @@ def row_codes(seed_ptr, salt, row):
 
 
 @triton.jit
-def dropout_factor(code, col, dropout):
-    """0 with probability `dropout`, else 1 / (1 - dropout), for [rows, keys].
+def dropout_keeps(code, col, dropout):
+    """True with probability 1 - `dropout`, for every pair of a row's code and a column.
 
-    A Philox draw per row, mixed with the key's index by a 32-bit finaliser: ten
-    times cheaper than a Philox draw per weight, and as even as dropout needs.
+    A Philox draw per row, mixed with the column by two multiplications: many times
+    cheaper than a Philox draw per weight, and as even as dropout needs.
     """
     x = code ^ (col.to(tl.uint32) * 0x9E3779B1)
-    x = (x ^ (x >> 16)) * 0x7FEB352D
     x = (x ^ (x >> 15)) * 0x846CA68B
-    x = x ^ (x >> 16)
-    drawn = (x >> 8).to(tl.float32) * (1.0 / 16777216.0)
-    return tl.where(drawn >= dropout, 1.0 / (1.0 - dropout), 0.0)
+    return x >= (dropout * 4294967296.0).to(tl.uint32)
 
 
 @triton.jit(do_not_specialize=["salt"])
@@ -66,8 +65,9 @@ def attention_forward(
     WORDS: tl.constexpr,
     PRECISION: tl.constexpr,
 ):
-    """ROWS queries of one head: o [B, H, N, D] by strides, log-sum-exp [B*H, N] and the
-    keep mask int16 [B*H, N, WORDS].  values: temperature, top_k, top_p, dropout."""
+    """ROWS queries of one head: o [B, H, N, D] by strides, log2-sum-exp2 [B*H, N] (of
+    scores in units of log2 e) and the keep mask int16 [B*H, N, WORDS].  values:
+    temperature, top_k, top_p, dropout."""
     pair = tl.program_id(1)
     batch = (pair // heads).to(tl.int64)
     head = pair % heads
@@ -94,7 +94,7 @@ def attention_forward(
     k = tl.load(
         k_at + col[None, :] * kn + dim[:, None], col_ok[None, :] & dim_ok[:, None], other=0.0
     )
-    factor = scale / temperature
+    factor = scale / temperature * LOG2_E
     s = tl.dot(q, k, input_precision=PRECISION) * factor
     if in_block < KEYS:
         s = tl.where(col_ok[None, :], s, float("-inf"))
@@ -104,21 +104,21 @@ def attention_forward(
     else:
         s_x = tl.full([ROWS], float("-inf"), tl.float32)
 
-    keep, keep_x = keep_mask(s, s_x, row_ok, top_k, top_p, TOKENS, ROWS)
+    highest = tl.maximum(tl.max(s, 1), s_x)  # always kept
+    s, s_x = filtered(s, s_x, row_ok, top_k, top_p, TOKENS, ROWS)
 
-    highest = tl.maximum(tl.max(s, 1), s_x)  # the largest score is always kept
-    p = tl.where(keep, tl.exp2((s - highest[:, None]) * 1.4426950408889634), 0.0)
-    total = tl.sum(p, 1)
-    p_x = tl.where(keep_x, tl.exp2((s_x - highest) * 1.4426950408889634), 0.0)
-    total += p_x
+    p = tl.exp2(s - highest[:, None])
+    p_x = tl.exp2(s_x - highest)
+    total = tl.sum(p, 1) + p_x
     pair_row = pair * TOKENS + row
-    tl.store(lse_ptr + pair_row, highest + tl.log(total), row_ok)
+    tl.store(lse_ptr + pair_row, highest + tl.log2(total), row_ok)
 
     # Keep mask as bits: a product with powers of two packs 16 of them into one word
     word = tl.arange(0, KEYS // 16 if KEYS >= 256 else 16)
     power = tl.exp2((col % 16).to(tl.float32))[:, None]
     packing = tl.where((col // 16)[:, None] == word[None, :], power, 0.0)
-    words = tl.dot(tl.where(keep, 1.0, 0.0).to(tl.float16), packing.to(tl.float16))
+    bits = tl.where(s > float("-inf"), 1.0, 0.0)
+    words = tl.dot(bits.to(tl.float16), packing.to(tl.float16))
     mask_at = mask_ptr + pair_row.to(tl.int64) * WORDS
     inside: tl.constexpr = KEYS // 16 if KEYS // 16 < WORDS else WORDS
     tl.store(
@@ -127,12 +127,14 @@ def attention_forward(
         row_ok[:, None] & (word < inside)[None, :],
     )
     if EXTRA:
-        tl.store(mask_at + KEYS // 16, keep_x.to(tl.int16), row_ok)
+        tl.store(mask_at + KEYS // 16, (s_x > float("-inf")).to(tl.int16), row_ok)
 
     if dropout > 0.0:
         code = row_codes(seed_ptr, salt, pair_row)
-        p = p * dropout_factor(code[:, None], col[None, :], dropout)
-        p_x = p_x * dropout_factor(code, tl.full([ROWS], KEYS, tl.int32), dropout)
+        p = tl.where(dropout_keeps(code[:, None], col[None, :], dropout), p, 0.0)
+        extra_col = tl.full([ROWS], KEYS, tl.int32)
+        p_x = tl.where(dropout_keeps(code, extra_col, dropout), p_x, 0.0)
+        total = total * (1.0 - dropout)
     v = tl.load(
         v_at + col[:, None] * vn + dim[None, :], col_ok[:, None] & dim_ok[None, :], other=0.0
     )
