@@ -70,7 +70,7 @@ def make_trainer(search: SearchFile, settings: ChildSettings) -> tuple[SetTraine
     if settings.threads is not None:
         torch.set_num_threads(settings.threads)
     trainer = TorchSetTrainer(search=search, device=settings.device, data_dir=settings.data_dir)
-    return trainer, Ready(device=trainer.device_name, versions={"torch": torch.__version__})
+    return trainer, Ready(device=trainer.device_name, versions={"torch": str(torch.__version__)})
 
 
 def child_main(connection: Connection, settings: ChildSettings, parent_pid: int) -> None:

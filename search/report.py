@@ -7,10 +7,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
+from rich.box import SIMPLE_HEAD
 
 from search.trials import TrialRecord, best_first
 
 if TYPE_CHECKING:
+    from rich.console import RenderableType
     from rich.table import Table
 
     from search.config import SearchFile
@@ -122,35 +124,60 @@ def report_dict(trials: Sequence[TrialRecord], search_file: SearchFile) -> dict[
 
 def trial_table(
     trials: Sequence[TrialRecord], search_file: SearchFile, *, rows: int = 20
-) -> Table:
-    """The table for a terminal: the best `rows` of the trials that ended."""
+) -> RenderableType:
+    """Two tables for a terminal of 80 columns: the scores and, below, what was tried.
+
+    The best `rows` of the trials that ended; accuracies in percent, on validation images.
+    """
+    from rich.console import Group
+
+    frame = trial_frame(trials, search_file).head(rows)
+    return Group(_score_table(frame, search_file), _params_table(frame, search_file))
+
+
+def _score_table(frame: pd.DataFrame, search_file: SearchFile) -> Table:
     from rich.table import Table
 
-    frame = trial_frame(trials, search_file)
     title = search_file.title or search_file.study
     if search_file.cut_down:
         title += " (CUT DOWN: quote no score)"
-    table = Table(title=title, title_justify="left", header_style="bold")
-    names = [entry.name for entry in search_file.datasets]
+    table = Table(
+        title=title,
+        title_justify="left",
+        header_style="bold",
+        box=SIMPLE_HEAD,
+        padding=(0, 1, 0, 0),
+        pad_edge=False,
+    )
     table.add_column("trial", justify="right")
-    table.add_column("parameters")
-    for name in names:
-        table.add_column(f"{name}\nacc / TPE score", justify="right")
-    for heading in ("Global\nTPE score", "consis-\ntency", "robust-\nness", "general-\nization"):
+    for heading in ("Global\nTPE score", "gate\nmargin"):
         table.add_column(heading, justify="right")
-    table.add_column("gate\nmargin", justify="right")
-    table.add_column("outcome", overflow="fold")
-    for _, row in frame.head(rows).iterrows():
-        params = " ".join(f"{key}={_short(row[key])}" for key in search_file.space.parameters)
-        sets = [_pair(row[f"accuracy_{name}"], row[f"tpe_{name}"]) for name in names]
+    names = [entry.name for entry in search_file.datasets]
+    for name in names:
+        table.add_column(f"{name}\n%".replace("_", "\n", 1), justify="right")
+    for heading in ("consis-\ntency", "general-\nization"):
+        table.add_column(heading, justify="right")
+    for _, row in frame.iterrows():
         table.add_row(
             str(row["trial"]),
-            params,
-            *sets,
-            *(_number(row[name]) for name in SCORES),
+            _number(row["global_tpe_score"]),
             _number(row["gate_margin"], signed=True),
-            row["outcome"],
+            *(_percent(row[f"accuracy_{name}"]) for name in names),
+            _number(row["consistency"]),
+            _number(row["generalization"]),
         )
+    return table
+
+
+def _params_table(frame: pd.DataFrame, search_file: SearchFile) -> Table:
+    from rich.table import Table
+
+    table = Table(header_style="bold", box=SIMPLE_HEAD)
+    table.add_column("trial", justify="right")
+    table.add_column("parameters and outcome", overflow="fold")
+    for _, row in frame.iterrows():
+        params = " ".join(f"{key}={_short(row[key])}" for key in search_file.space.parameters)
+        table.add_row(str(row["trial"]), f"{params}\n{row['outcome']}")
     return table
 
 
@@ -182,8 +209,8 @@ def summary_lines(trials: Sequence[TrialRecord], search_file: SearchFile) -> lis
     return lines
 
 
-def _pair(accuracy: float | None, score: float | None) -> str:
-    return "" if pd.isna(accuracy) else f"{accuracy:.4f} / {_number(score)}"
+def _percent(accuracy: float | None) -> str:
+    return "" if accuracy is None or pd.isna(accuracy) else f"{100 * accuracy:.2f}"
 
 
 def _number(value: float | None, *, signed: bool = False) -> str:

@@ -23,6 +23,7 @@ from model.runners import runners_for
 from model.trainer import Trainer
 from search.config import SearchFile
 from search.objective import CannotTrain, EpochReport
+from search.provenance import code_version, package_versions
 
 
 @dataclass(slots=True)
@@ -100,6 +101,8 @@ class TorchSetTrainer:
             "tokens": model.tokens,
             "device": self.device_name,
             "data_note": "; ".join(notes),
+            "code_version": code_version(),
+            "versions": package_versions(),
         }
 
     def images(self, dataset: str) -> DatasetInfo:

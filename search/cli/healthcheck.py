@@ -19,7 +19,7 @@ import typer
 
 from nkat_errors import BadInput, NkatError
 from search.cli.common import need_storage
-from search.cli.worker import StorageOption
+from search.cli.common import StorageOption
 
 CONNECT_TIMEOUT_S = 5
 STATEMENT_TIMEOUT_S = 5
