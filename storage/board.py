@@ -153,7 +153,7 @@ class Board:
                     return found
             return claiming.claim(desk, tx, worker_id=worker_id, token=token, sampler=sampler)
 
-        claimed = self._desk.run("claim", work)
+        claimed = self._desk.run("claim", work, lean=True)
         if isinstance(claimed, Claim):
             _log.info(
                 "trial %d, attempt %d",
@@ -178,7 +178,7 @@ class Board:
             closing.require_lease(tx, claim)
             return write(self._fresh(claim))
 
-        result = self._desk.run("write", work)
+        result = self._desk.run("write", work, lean=True)
         claim.stale = False
         return result
 
@@ -272,7 +272,7 @@ class Board:
                 constraints=violations,
             )
 
-        _raise(self._desk.run("finish", work))
+        _raise(self._desk.run("finish", work, lean=True))
         claim.stale = False
         _log.info(
             "trial %d told: %s",

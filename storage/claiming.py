@@ -90,7 +90,9 @@ def _ask(tx: Transaction, study: Study) -> int:
 def _pop(tx: Transaction, trial_id: int) -> bool:
     """WAITING -> RUNNING; False when somebody else was first (waits for his commit)."""
     try:
-        return tx.storage.set_trial_state_values(trial_id, state=TrialState.RUNNING)
+        # A refusal must not take the rest of the claim with it.
+        with tx.connection.begin_nested():
+            return tx.storage.set_trial_state_values(trial_id, state=TrialState.RUNNING)
     except UpdateFinishedTrialError:
         return False
 

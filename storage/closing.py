@@ -233,7 +233,8 @@ def release_orphan(tx: Transaction, trial_id: int) -> TrialState | None:
     trial = tx.storage.get_trial(trial_id)
     state = TrialState.WAITING if trial.params else TrialState.FAIL
     try:
-        tx.storage.set_trial_state_values(trial_id, state=state)
+        with tx.connection.begin_nested():
+            tx.storage.set_trial_state_values(trial_id, state=state)
     except UpdateFinishedTrialError:
         return None  # its owner finished it just now
     return state

@@ -36,6 +36,9 @@ _TRANSIENT_CODES = (
     "55P03",  # lock timeout
 )
 
+# SQLAlchemy's only mark of a transaction that ended before its `with` block did.
+_ROLLED_BACK = "closed transaction inside context manager"
+
 
 class TryAgain(Exception):
     """Raised inside a call that lost a race and should simply run once more."""
@@ -59,6 +62,8 @@ def is_transient(error: BaseException) -> bool:
             return True
         if isinstance(link, sqlalchemy.exc.ResourceClosedError):
             return True  # the connection went away between two statements
+        if isinstance(link, sqlalchemy.exc.InvalidRequestError) and _ROLLED_BACK in str(link):
+            return True  # by Optuna, after an error that it kept to itself
         link = getattr(link, "orig", None) or link.__cause__ or link.__context__
     return False
 

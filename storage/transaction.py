@@ -100,6 +100,7 @@ class Desk:
         work: Callable[[Transaction], T],
         *,
         snapshot: bool = False,
+        lean: bool = False,
         outage_s: float | None = None,
     ) -> T:
         """`work` in a transaction, again when the database fails under it.
@@ -107,26 +108,33 @@ class Desk:
         `work` must be safe to run twice: after a commit whose answer was lost it runs on
         what that commit left.
 
+        Args:
+            lean: no savepoints around Optuna's writes (see `joined`): for the calls that
+                every trial makes.
+
         Raises:
             DatabaseGone: see `Retrying`.
             StudyGone: the study was deleted meanwhile.
         """
 
         def once() -> T:
-            with self.open(snapshot=snapshot) as transaction:
+            with self.open(snapshot=snapshot, lean=lean) as transaction:
                 return work(transaction)
 
         return self._retrying(what, once, outage_s=outage_s)
 
     @contextmanager
-    def open(self, *, snapshot: bool = False) -> Iterator[Transaction]:
+    def open(self, *, snapshot: bool = False, lean: bool = False) -> Iterator[Transaction]:
         """A bare transaction, not retried; `snapshot`: all reads see one moment."""
         cached = self._storage()
         with self.engine.connect() as connection:
             if snapshot:
                 connection.execution_options(isolation_level="REPEATABLE READ")
             try:
-                with connection.begin(), joined(self._need_rdb(), connection):
+                with (
+                    connection.begin() as outer,
+                    joined(self._need_rdb(), connection, savepoints=not lean),
+                ):
                     yield Transaction(
                         connection=connection,
                         storage=cached,
@@ -134,6 +142,9 @@ class Desk:
                         study_id=self.study_id,
                         now=self._clock() if self._clock else None,
                     )
+                    if not outer.is_active:
+                        # Leaving the block would commit nothing, and nobody would know.
+                        raise TryAgain("Optuna kept an error to itself and rolled back")
             except KeyError as error:
                 self.forget()
                 if self._is_gone():

@@ -19,7 +19,7 @@ from sqlalchemy import Engine
 
 from storage.board import Board
 from storage.embedded import EmbeddedPostgres
-from storage.engine import make_engine
+from storage.engine import make_engine, optuna_storage
 from storage.errors import DatabaseGone
 from storage.records import Claim, GaveUp, Retry
 
@@ -137,6 +137,7 @@ def test_endings_whose_answers_were_lost(board: Board, engine: Engine) -> None:
     ("step", "marker"),
     [
         ("claim", "FOR UPDATE SKIP LOCKED"),
+        ("claim", "INSERT INTO trials"),
         ("claim", "INSERT INTO nkat_attempt"),
         ("suggest", "INSERT INTO trial_params"),
         ("finish", "INSERT INTO trial_values"),
@@ -179,6 +180,39 @@ def test_connection_cut_inside_a_transaction(
     assert [row.number for row in board.trials()] == list(range(BUDGET))
 
 
+def test_parameter_set_by_an_outsider_wins_for_both(board: Board, engine: Engine) -> None:
+    """Optuna swallows the second insert and would go on with a value that is not stored."""
+    claimed = claim(board, board.register_worker(host="h", pid=1, device="cpu"))
+    depths = optuna.distributions.IntDistribution(5, 9)
+
+    def suggest_late(trial: optuna.Trial) -> dict[str, Any]:
+        storage = optuna_storage(engine)
+        if "depth" not in storage.get_trial(trial._trial_id).params:
+            storage.set_trial_param(trial._trial_id, "depth", 8, depths)
+        storage.remove_session()
+        return suggest(trial)
+
+    assert board.suggest(claimed, suggest_late)["depth"] == 8
+    assert board.trials()[0].params["depth"] == 8
+
+
+def test_error_that_optuna_swallows_last_is_noticed(board: Board, engine: Engine) -> None:
+    """The parameter that clashes is the last statement: no later one would fail."""
+    claimed = claim(board, board.register_worker(host="h", pid=1, device="cpu"))
+    depths = optuna.distributions.IntDistribution(5, 9)
+
+    def suggest_late(trial: optuna.Trial) -> int:
+        storage = optuna_storage(engine)
+        if "depth" not in storage.get_trial(trial._trial_id).params:
+            storage.set_trial_param(trial._trial_id, "depth", 8, depths)
+        storage.remove_session()
+        return trial.suggest_int("depth", 5, 9)
+
+    assert board.suggest(claimed, suggest_late) == 8
+    board.finish(claimed, state=TrialState.COMPLETE, value=0.5)
+    assert board.trials()[0].params == {"depth": 8}
+
+
 def _work_slowly(url: str) -> None:
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     with on_board(url, outage_s=60) as board:
@@ -199,7 +233,7 @@ def test_server_restarts_under_working_processes(
     engine: Engine, database_url: str, postgres: EmbeddedPostgres, mode: str
 ) -> None:
     """Down for a second, twice; "immediate" is a crash with recovery."""
-    budget = 40
+    budget = 24
     new_search(engine, budget)
     workers = [start(_work_slowly, database_url) for _ in range(3)]
     watch = Board(engine=engine, study_name=STUDY)
