@@ -178,8 +178,7 @@ class TrainConfig:
         crop_padding: pixels of padding of the random crop (0: off).
         flip: horizontal flips allowed; digits and letters are never flipped.
         channel_shuffle: probability that an RGB image's channels are permuted.
-        precision: `auto` (bf16 autocast on a GPU or a CPU with AMX, else fp32), `bf16`
-            or `fp32`.
+        precision: `auto` (bf16 autocast on a GPU, fp32 on a CPU), `bf16` or `fp32`.
     """
 
     epochs: int = 40

@@ -18,8 +18,7 @@ from typing import Annotated
 import typer
 
 from nkat_errors import BadInput, NkatError
-from search.cli.common import need_storage
-from search.cli.common import StorageOption
+from search.cli.common import StorageOption, need_storage
 
 CONNECT_TIMEOUT_S = 5
 STATEMENT_TIMEOUT_S = 5

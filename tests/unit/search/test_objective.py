@@ -226,7 +226,7 @@ def test_a_damaged_checkpoint_starts_the_trial_over(
 ) -> None:
     run = Run(search, table, tmp_path)
     run(GOOD, stop_after=2)
-    files = [path for path in tmp_path.rglob("*.ckpt")]
+    files = list(tmp_path.rglob("*.ckpt"))
     assert files
     for path in files:
         path.write_bytes(path.read_bytes()[:-1])
