@@ -15,6 +15,7 @@ from dataclasses import asdict
 import optuna
 
 from search.config import SearchFile
+from search.dashboard_exports import announce_export
 from search.notes import Best, study_note, trial_note, write_study_note, write_trial_note
 from search.signals import StopRequest
 from storage.board import Board
@@ -120,6 +121,8 @@ class Orchestrator:
                         attempts=trial.user_attrs.get("attempt", 1),
                     )
                     write_trial_note(study, trial._trial_id, text)
+                    if trial.state.name == "COMPLETE":
+                        announce_export(study, trial_id=trial._trial_id, number=trial.number)
                     noted.add(trial.number)
             write_study_note(study, page)
             return noted
