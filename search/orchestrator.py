@@ -16,7 +16,14 @@ import optuna
 
 from search.config import SearchFile
 from search.dashboard_exports import announce_export
-from search.notes import Best, study_note, trial_note, write_study_note, write_trial_note
+from search.notes import (
+    Best,
+    name_the_metric,
+    study_note,
+    trial_note,
+    write_study_note,
+    write_trial_note,
+)
 from search.signals import StopRequest
 from storage.board import Board
 from storage.checkpoints import CheckpointStore
@@ -124,6 +131,7 @@ class Orchestrator:
                     if trial.state.name == "COMPLETE":
                         announce_export(study, trial_id=trial._trial_id, number=trial.number)
                     noted.add(trial.number)
+            name_the_metric(study)
             write_study_note(study, page)
             return noted
 

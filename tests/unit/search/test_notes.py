@@ -6,7 +6,14 @@ import optuna
 import pytest
 from optuna_dashboard import get_note, save_note
 
-from search.notes import Best, study_note, trial_note, write_study_note, write_trial_note
+from search.notes import (
+    Best,
+    name_the_metric,
+    study_note,
+    trial_note,
+    write_study_note,
+    write_trial_note,
+)
 
 FAILED = {
     "outcome": "failed the gate: local TPE score 0.4312 on cifar10 is below 0.60 (margin -0.1688)",
@@ -39,6 +46,25 @@ def test_retries_are_told() -> None:
 
 def test_a_trial_that_left_nothing_still_gets_its_sentence() -> None:
     assert trial_note(number=7, state="fail", user_attrs={}) == "**Trial 7: is fail.**"
+
+
+def test_checksums_are_short_and_scores_come_first() -> None:
+    checksum = "0123456789ab" + "c" * 52
+    text = trial_note(
+        number=1,
+        state="complete",
+        user_attrs={
+            "data_note": f"cifar10: prepared, sha256 {checksum}; mnist: synthetic",
+            "global_tpe_score": 0.5,
+            "epochs": 3,
+        },
+    )
+    listed = text.split("\n\n")[-1].splitlines()
+    assert listed == [
+        "- Global TPE score: 0.5000",
+        "- epochs trained: 3",
+        "- data: cifar10: prepared, sha256 0123456789ab...; mnist: synthetic",
+    ]
 
 
 def test_outside_text_cannot_break_out_of_its_line() -> None:
@@ -104,3 +130,9 @@ def test_a_finished_trials_note_can_be_rewritten(study: optuna.Study) -> None:
     study.tell(trial, 0.5)
     assert write_trial_note(study, trial._trial_id, "by us")
     assert get_note(trial) == "by us"
+
+
+def test_the_dashboards_axes_get_the_metrics_name(study: optuna.Study) -> None:
+    name_the_metric(study)
+    name_the_metric(study)
+    assert study.metric_names == ["Global TPE score"]
