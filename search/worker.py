@@ -34,7 +34,7 @@ from search.recorder import Recorder
 from search.signals import StopRequest
 from storage.board import Board
 from storage.checkpoints import CheckpointStore
-from storage.errors import LeaseLost
+from storage.errors import DatabaseGone, LeaseLost
 from storage.records import Claim, GaveUp, NoWork
 from storage.states import Command
 
@@ -144,8 +144,15 @@ class Worker:
             raise
         finally:
             self._end_child()
-            self._board.retire_worker(self._id, reason)
+            self._retire(reason)
         return ending
+
+    def _retire(self, reason: str) -> None:
+        try:
+            self._board.retire_worker(self._id, reason)
+        except DatabaseGone as error:
+            # Not a second failure: the lease ends what could not be said.
+            log.warning("good-bye was not heard: %s", error)
 
     # -- the loop ---------------------------------------------------------------
 
