@@ -26,7 +26,7 @@ CHROMIUM = "/usr/bin/chromium"  # Debian's packages chromium and chromium-driver
 DRIVER = "/usr/bin/chromedriver"
 WAIT_S = 60
 SIZE = (1400, 900)
-TALL = 2000  # a whole trial page: note, values, attributes, artifacts
+TALL = 1830  # a whole trial page: note, values, attributes, artifacts
 FLAGS = (
     "--headless=new",
     "--no-sandbox",  # the tests may run as root
@@ -139,9 +139,9 @@ def take_pictures(pages: Pages, *, study_id: int, trials: dict[str, int], out: P
     pages.picture(out / "dashboard_history.png")
     pages.study_note(study_id)
     pages.picture(out / "dashboard_note.png")
-    pages.driver.set_window_size(SIZE[0], TALL)
     for name, number in trials.items():
-        pages.trial(study_id, number)
+        has_artifact = ".yaml" in pages.trial(study_id, number)
+        pages.driver.set_window_size(SIZE[0], TALL if has_artifact else SIZE[1])
         pages.picture(out / f"dashboard_{name}.png")
 
 
