@@ -9,28 +9,25 @@ from __future__ import annotations
 
 import itertools
 import random
+import shutil
 import tempfile
 import time
-from collections import Counter
-from collections.abc import Mapping
-from contextlib import ExitStack
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from statistics import median
 from typing import Any
 
 import sqlalchemy
-from optuna.trial import FrozenTrial, TrialState
 from rich.console import Console
 
-from nkat_errors import NkatError
 from search.config import SearchFile
 from search.faults import Injector
-from search.messages import Job
 from search.orchestrator import NOTE, Orchestrator
-from search.outcome import Judge
 from search.progress import SearchProgress
-from search.rehearsal import Rehearsal, RehearsedSetTrainer
+from search.promises import Promise, Silence, check_promises
+from search.rehearsal import Rehearsal
 from search.sessions import Session, opened
 from search.signals import StopRequest
 from search.worker_pool import WorkerPool
@@ -46,27 +43,21 @@ PATIENCE_S = 120.0
 """Without a trial ending for this long, the rehearsal gives up and reports."""
 RESTART_BACKOFF_S = 0.2
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Promise:
-    """One row of the table.
-
-    Args:
-        text: what must hold.
-        held: whether it did.
-        counts: the numbers behind it.
-    """
-
-    text: str
-    held: bool
-    counts: str
+_UP = sqlalchemy.text("SELECT extract(epoch FROM clock_timestamp() - pg_postmaster_start_time())")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RehearsalReport:
-    """What a rehearsal found (all times in seconds)."""
+    """What a rehearsal found (all times in seconds).
+
+    Args:
+        promises: none when it was interrupted, for then nothing is decided.
+        tally: lost_trials, duplicates and zombies; empty when it was interrupted.
+        folder: database, checkpoints and logs, where they were kept.
+    """
 
     promises: tuple[Promise, ...]
+    tally: Mapping[str, int]
     faults: Mapping[str, int]
     trials: int
     seconds: float
@@ -74,10 +65,12 @@ class RehearsalReport:
     recovery_max_s: float | None
     best: tuple[int, float] | None
     passed: int
+    interrupted: bool = False
+    folder: str | None = None
 
     @property
     def held(self) -> bool:
-        return all(promise.held for promise in self.promises)
+        return not self.interrupted and all(promise.held for promise in self.promises)
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self) | {"held": self.held}
@@ -94,7 +87,8 @@ class RehearsalOptions:
         rates: of the faults from outside (search/faults.py).
         lease_s: seconds.
         stop: set by signal handlers.
-        folder: for database, checkpoints and logs; None is a temporary one.
+        folder: for database, checkpoints and logs; None is a temporary one, which is kept
+            when a promise was broken.
     """
 
     search: SearchFile
@@ -120,12 +114,7 @@ def rehearse(options: RehearsalOptions, console: Console) -> RehearsalReport:
         }
     )
     search = replace(options.search, service=service)
-    with ExitStack() as stack:
-        folder = options.folder or Path(
-            stack.enter_context(tempfile.TemporaryDirectory(prefix="nkat-rehearsal-"))
-        )
-        # Under root, Postgres runs as another user, who must be able to get there.
-        folder.chmod(0o755)
+    with _folder(options.folder) as (folder, discard), ExitStack() as stack:
         server = stack.enter_context(EmbeddedPostgres(data_dir=folder / "postgres"))
         engine = make_engine(server.url, application_name="nkat-rehearsal")
         ensure_schema(engine)
@@ -139,7 +128,29 @@ def rehearse(options: RehearsalOptions, console: Console) -> RehearsalReport:
         )
         engine.dispose()
         session = stack.enter_context(opened(server.url, record.study_name, role="rehearsal"))
-        return _Rehearsing(options, session, server, folder).run(console)
+        report = _Rehearsing(options, session, server, folder).run(console)
+        discard.append(report.held or report.interrupted)
+        kept = options.folder is not None or not any(discard)
+        return replace(report, folder=str(folder) if kept else None)
+
+
+@contextmanager
+def _folder(given: Path | None) -> Iterator[tuple[Path, list[bool]]]:
+    """The folder, and a list that says in the end whether a temporary one can go.
+
+    An error keeps it: its logs are what there is to look at.
+    """
+    if given is not None:
+        given.mkdir(parents=True, exist_ok=True)
+        yield given, []
+        return
+    folder = Path(tempfile.mkdtemp(prefix="nkat-rehearsal-"))
+    # Under root, Postgres runs as another user, who must be able to get there.
+    folder.chmod(0o755)
+    discard: list[bool] = []
+    yield folder, discard
+    if any(discard):
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 class _Rehearsing:
@@ -177,7 +188,8 @@ class _Rehearsing:
             stall_s=1.5 * options.lease_s,
             clock=time.monotonic,
         )
-        self._longest_silence_s = 0.0
+        self._silence = Silence(lease_s=options.lease_s)
+        self._looked_at: float | None = None
 
     def run(self, console: Console) -> RehearsalReport:
         began = time.monotonic()
@@ -195,7 +207,7 @@ class _Rehearsing:
             self._injector.close()
             self._pool.stop(grace_s=10.0)
             orchestrator.close("the rehearsal is over")
-        return self._report(time.monotonic() - began)
+        return self._report(time.monotonic() - began, interrupted=bool(self._options.stop))
 
     def _watch(self, orchestrator: Orchestrator, console: Console) -> None:
         moved_at, ended = time.monotonic(), -1
@@ -210,8 +222,7 @@ class _Rehearsing:
                     console.print(line, highlight=False)
                 counts = orchestrator.tick()
                 workers = [w for w in self._board.workers() if w.note != NOTE]
-                owners = [w.beat_age_s for w in workers if w.trial is not None]
-                self._longest_silence_s = max(self._longest_silence_s, *owners, 0.0)
+                self._note_silence([w.beat_age_s for w in workers if w.trial is not None])
                 progress.update(counts, self._board.best(), workers)
                 if counts.done != ended:
                     moved_at, ended = time.monotonic(), counts.done
@@ -220,8 +231,25 @@ class _Rehearsing:
                 if time.monotonic() - moved_at > PATIENCE_S:
                     console.print(f"no trial ended for {PATIENCE_S:.0f} s: giving up")
                     return
+                injuring = time.monotonic()
                 self._injector.tick(counts.done)
+                if self._looked_at is not None:
+                    # Not a slow round: the restart of the database is waited for here.
+                    self._looked_at += time.monotonic() - injuring
                 time.sleep(TICK_S)
+
+    def _note_silence(self, beat_ages_s: list[float]) -> None:
+        now = time.monotonic()
+        with self._session.engine.begin() as connection:
+            up_s = connection.execute(_UP).scalar_one()
+        longest_s = max((min(age_s, float(up_s)) for age_s in beat_ages_s), default=0.0)
+        round_s = 0.0 if self._looked_at is None else now - self._looked_at
+        self._looked_at = now
+        self._silence = replace(
+            self._silence,
+            longest_s=max(self._silence.longest_s, longest_s),
+            round_s=max(self._silence.round_s, round_s),
+        )
 
     def _cut_connections(self, draw: random.Random) -> bool:
         with self._session.engine.begin() as connection:
@@ -240,76 +268,29 @@ class _Rehearsing:
 
     # -- the table ------------------------------------------------------------------
 
-    def _report(self, seconds: float) -> RehearsalReport:
+    def _report(self, seconds: float, *, interrupted: bool) -> RehearsalReport:
         counts = self._board.counts()
-        trials = self._board.with_study("trials", lambda study: study.get_trials())
-        counted = [t for t in trials if t.state in (TrialState.COMPLETE, TrialState.PRUNED)]
-        attempts = self._board.attempts()
-        endings = Counter(
-            a.number for a in attempts if a.outcome in (Attempt.COMPLETE, Attempt.PRUNED)
-        )
-        unfinished = [t for t in trials if t.state in (TrialState.RUNNING, TrialState.WAITING)]
-        unexplained = [
-            t
-            for t in trials
-            if t.state == TrialState.FAIL and not any(a.number == t.number for a in attempts)
-        ]
-        wrong = [t.number for t in counted if not self._is_its_own(t)]
-        retried = {a.number for a in attempts if a.attempt > 1}
-        reached = _first_reached_stage_2(attempts)
-        repeated = [
-            a.number
-            for a in attempts
-            if a.first_stage == "1" and a.attempt > reached.get(a.number, a.attempt)
-        ]
-        lease_s = self._options.lease_s
-        allowed_s = 1.5 * lease_s + 2.0  # the lease, the reaper's interval, one round
-        recoveries = self._recoveries(attempts)
-        promises = (
-            Promise(
-                text=f"exactly {counts.budget} trials count",
-                held=len(counted) == counts.budget == counts.done,
-                counts=f"{counts.complete} complete + {counts.pruned} pruned = {len(counted)}",
-            ),
-            Promise(
-                text="no trial is left running or waiting, none is held by a silent worker "
-                f"for more than {allowed_s:.1f} s",
-                held=not unfinished and self._longest_silence_s <= allowed_s,
-                counts=f"{len(unfinished)} left, longest silence {self._longest_silence_s:.1f} s",
-            ),
-            Promise(
-                text="each result is counted once",
-                held=all(endings[t.number] == 1 for t in counted),
-                counts=f"{sum(endings.values())} results for {len(counted)} trials, "
-                f"{counts.late} late ones refused",
-            ),
-            Promise(
-                text="no trial is lost: each one counts or is given up with a reason",
-                held=not unexplained,
-                counts=f"{counts.lost} attempts lost, {counts.failed_attempts} failed, "
-                f"{counts.handed_back} handed back; {len(retried)} trials retried, "
-                f"{counts.failed} given up",
-            ),
-            Promise(
-                text="each result belongs to its own parameters",
-                held=not wrong,
-                counts=f"{len(wrong)} of {len(counted)} differ",
-            ),
-            Promise(
-                text="stage 1 is not repeated when stage 2 was under way",
-                held=not repeated,
-                counts=f"{len(repeated)} repeated",
-            ),
-        )
+        recoveries = self._recoveries(self._board.attempts())
+        promises: tuple[Promise, ...] = ()
+        tally: dict[str, int] = {}
+        if not interrupted:
+            promises, tally = check_promises(
+                board=self._board,
+                search=self._session.search,
+                plan=self._options.plan,
+                silence=self._silence,
+            )
         return RehearsalReport(
             promises=promises,
+            tally=tally,
             faults=dict(self._injector.fired),
-            trials=len(counted),
+            trials=counts.complete + counts.pruned,
             seconds=seconds,
             recovery_p50_s=median(recoveries) if recoveries else None,
             recovery_max_s=max(recoveries, default=None),
             best=self._board.best(),
             passed=counts.complete,
+            interrupted=interrupted,
         )
 
     def _recoveries(self, attempts: list[AttemptRow]) -> list[float]:
@@ -324,31 +305,3 @@ class _Rehearsing:
                 if lost.outcome is Attempt.LOST and lost.last_seen_at is not None:
                     found.append((following.started_at - lost.last_seen_at).total_seconds())
         return found
-
-    def _is_its_own(self, trial: FrozenTrial) -> bool:
-        """The recorded accuracies are those the formula gives for its parameters."""
-        search = self._session.search
-        trainer = RehearsedSetTrainer(search=search, plan=self._options.plan)
-        job = Job(trial_number=trial.number, attempt=1, params=dict(trial.params))
-        results = trainer.final_results(job.params)
-        for name, accuracy in results.items():
-            recorded = trial.user_attrs.get(f"accuracy_{name}")
-            if recorded is not None and abs(recorded - accuracy) > 1e-9:
-                return False
-        if trial.state != TrialState.COMPLETE:
-            return True
-        judge = Judge(search=search, params=trial.params, trainer_facts=trainer.facts)
-        scores = [judge.local(accuracy) for accuracy in results.values()]
-        expected = sum(scores) / len(scores)
-        if trial.value is None:
-            raise NkatError(f"trial {trial.number} is complete without a value")
-        return abs(trial.value - expected) < 1e-9
-
-
-def _first_reached_stage_2(attempts: list[AttemptRow]) -> dict[int, int]:
-    """The first attempt of each trial that was seen in stage 2."""
-    reached: dict[int, int] = {}
-    for row in attempts:
-        if row.stage == "2":
-            reached[row.number] = min(row.attempt, reached.get(row.number, row.attempt))
-    return reached

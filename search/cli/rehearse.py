@@ -13,6 +13,10 @@ if TYPE_CHECKING:
     from search.rehearse import RehearsalReport
 
 
+EXIT_STOPPED = 130
+"""As of a process that SIGINT ended."""
+
+
 def register(app: typer.Typer) -> None:
     app.command("rehearse")(rehearse)
 
@@ -57,12 +61,21 @@ def rehearse(
             "accuracy_<set>), instead of the formula.",
         ),
     ] = None,
+    keep: Annotated[
+        Path | None,
+        typer.Option(
+            "--keep",
+            metavar="DIR",
+            help="Folder for database, checkpoints and logs, kept (default: a temporary one, kept "
+            "when a promise was broken).",
+        ),
+    ] = None,
     as_json: JsonOption = False,
 ) -> int:
     """Run a whole search with made-up accuracies on a real database with real worker
     processes, injure it on purpose, and check what the service promises.
 
-    Exit code 0 when every promise held, 1 when one was broken.
+    Exit code 0 when every promise held, 1 when one was broken, 130 after Ctrl-C.
 
         nkat-search rehearse --config configs/search.yaml
         nkat-search rehearse --trials 200 --workers 4 --faults all --seed 7
@@ -104,6 +117,7 @@ def rehearse(
                 rates={kind: rates[kind] for kind in KINDS if kind in rates},
                 lease_s=lease_s,
                 stop=stop,
+                folder=None if keep is None else keep.resolve(),
             ),
             note_console(),
         )
@@ -111,18 +125,24 @@ def rehearse(
         print_json(report.to_dict())
     else:
         _show(report)
+    if report.folder is not None:
+        note_console().print(f"database and logs are in {report.folder}", soft_wrap=True)
+    if report.interrupted:
+        note_console().print("interrupted: nothing was decided")
+        return EXIT_STOPPED
     return 0 if report.held else 1
 
 
 def _show(report: RehearsalReport) -> None:
     from rich.table import Table
 
-    table = Table("promise", "", "counts")
-    for promise in report.promises:
-        verdict = "[green]held[/green]" if promise.held else "[red]BROKEN[/red]"
-        table.add_row(promise.text, verdict, promise.counts)
     console = out_console()
-    console.print(table)
+    if report.promises:
+        table = Table("promise", "", "counts")
+        for promise in report.promises:
+            verdict = "[green]held[/green]" if promise.held else "[red]BROKEN[/red]"
+            table.add_row(promise.text, verdict, promise.counts)
+        console.print(table)
     fired = ", ".join(f"{n} {kind}" for kind, n in sorted(report.faults.items())) or "none"
     console.print(f"{report.trials} trials in {report.seconds:.1f} s; faults fired: {fired}")
     if report.recovery_p50_s is not None and report.recovery_max_s is not None:
