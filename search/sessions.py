@@ -16,7 +16,7 @@ from search.config import SearchFile, parse_search_text
 from storage.board import Board
 from storage.checkpoints import CheckpointStore
 from storage.embedded import EmbeddedPostgres
-from storage.engine import make_engine
+from storage.engine import idle_limit_s, limit_idle_transactions, make_engine
 from storage.records import SearchRecord
 from storage.schema import wait_for_schema
 from storage.study import load_search
@@ -147,6 +147,7 @@ def opened(
         wait_for_schema(engine, wait_s)
         record = load_search(engine, study or os.environ.get("NKAT_STUDY"))
         search = parse_search_text(record.search_text, name=f"study {record.study_name}")
+        limit_idle_transactions(engine, idle_limit_s(search.service.lease_s))
         board = Board(
             engine=engine,
             study_name=record.study_name,

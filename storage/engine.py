@@ -28,6 +28,8 @@ STATEMENT_TIMEOUT_S = 60
 LOCK_TIMEOUT_S = 30
 IDLE_IN_TRANSACTION_TIMEOUT_S = 60
 """A client that hangs inside a transaction would hold Optuna's one study row for ever."""
+SHORTEST_IDLE_S = 2.0
+"""A busy machine may need that long between two statements."""
 POOL_SIZE, MAX_OVERFLOW = 2, 2
 """Two: the work and the beat.  20 workers stay under Postgres' default of 100."""
 POOL_RECYCLE_S = 1800
@@ -170,6 +172,27 @@ def _why_not(url: URL, error: DBAPIError) -> str:
             cause = "all its connections are taken"
         return f"{where} cannot be reached ({cause}): start it, or correct host and port"
     return f"{where} cannot be used ({type(error.orig).__name__})"
+
+
+def limit_idle_transactions(engine: Engine, limit_s: float) -> None:
+    """A client that stops inside a transaction is cut off after `limit_s` seconds.
+
+    It may hold its trial's row, which no reaper can take then, or Optuna's one study row.
+    """
+
+    def set_limit(connection: psycopg2.extensions.connection, _record: object) -> None:
+        with connection.cursor() as cursor:
+            limit_ms = round(limit_s * 1000)
+            cursor.execute("SET idle_in_transaction_session_timeout = %s", (limit_ms,))
+        connection.commit()
+
+    sa.event.listen(engine, "connect", set_limit)
+    engine.dispose()  # the next connections are new ones
+
+
+def idle_limit_s(lease_s: float) -> float:
+    """Half a lease, so that a stopped worker is cut off before its lease is over."""
+    return min(max(lease_s / 2, SHORTEST_IDLE_S), IDLE_IN_TRANSACTION_TIMEOUT_S)
 
 
 # --- Optuna on the same engine -------------------------------------------------------

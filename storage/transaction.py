@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -11,8 +11,11 @@ from typing import Any, TypeVar
 
 import optuna
 import sqlalchemy as sa
+from optuna._typing import JSONSerializable
+from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler
-from optuna.storages import BaseStorage, RDBStorage, get_storage
+from optuna.storages import BaseStorage, RDBStorage
+from optuna.storages._cached_storage import _CachedStorage
 from optuna.trial import FrozenTrial, Trial, TrialState
 from sqlalchemy import Connection, CursorResult, Engine
 
@@ -63,6 +66,59 @@ class Transaction:
         return {trial._trial_id: trial for trial in trials}
 
 
+class _OneLook(_CachedStorage):
+    """Optuna's cache, which reads what others did once a transaction, not at every look.
+
+    A sampler looks several times while it draws one trial's parameters; each look reads
+    every unfinished trial anew (7 statements).  Our own writes make the next look fresh.
+    """
+
+    _looked = False
+
+    def look_again(self) -> None:
+        """The next look reads."""
+        self._looked = False
+
+    def _read_trials_from_remote_storage(self, study_id: int) -> None:
+        if not self._looked:
+            super()._read_trials_from_remote_storage(study_id)
+            self._looked = True
+
+    def create_new_trial(self, study_id: int, template_trial: FrozenTrial | None = None) -> int:
+        self.look_again()
+        return super().create_new_trial(study_id, template_trial)
+
+    def set_trial_param(
+        self,
+        trial_id: int,
+        param_name: str,
+        param_value_internal: float,
+        distribution: BaseDistribution,
+    ) -> None:
+        self.look_again()
+        super().set_trial_param(trial_id, param_name, param_value_internal, distribution)
+
+    def set_trial_state_values(
+        self, trial_id: int, state: TrialState, values: Sequence[float] | None = None
+    ) -> bool:
+        self.look_again()
+        return super().set_trial_state_values(trial_id, state, values)
+
+    def set_trial_intermediate_value(
+        self, trial_id: int, step: int, intermediate_value: float
+    ) -> None:
+        self.look_again()
+        super().set_trial_intermediate_value(trial_id, step, intermediate_value)
+
+    def set_trial_user_attr(self, trial_id: int, key: str, value: Any) -> None:
+        self.look_again()
+        super().set_trial_user_attr(trial_id, key, value)
+
+    def set_trial_system_attr(self, trial_id: int, key: str, value: JSONSerializable) -> None:
+        self.look_again()
+        super().set_trial_system_attr(trial_id, key, value)
+
+
 class Desk:
     """Opens transactions on one study and retries them.
 
@@ -88,7 +144,7 @@ class Desk:
         self._clock = clock
         self._on_outage = on_outage or (lambda: None)
         self._rdb: RDBStorage | None = None
-        self._cached: BaseStorage | None = None
+        self._cached: _OneLook | None = None
         self._study: optuna.Study | None = None
         self._retrying = Retrying(
             outage_s=outage_s, give_up=give_up, on_failure=self._forget_after
@@ -127,6 +183,7 @@ class Desk:
     def open(self, *, snapshot: bool = False, lean: bool = False) -> Iterator[Transaction]:
         """A bare transaction, not retried; `snapshot`: all reads see one moment."""
         cached = self._storage()
+        cached.look_again()
         with self.engine.connect() as connection:
             if snapshot:
                 connection.execution_options(isolation_level="REPEATABLE READ")
@@ -202,9 +259,9 @@ class Desk:
             self._rdb = optuna_storage(self.engine)
         return self._rdb
 
-    def _storage(self) -> BaseStorage:
+    def _storage(self) -> _OneLook:
         if self._cached is None:
-            self._cached = get_storage(self._need_rdb())
+            self._cached = _OneLook(self._need_rdb())
         return self._cached
 
     def _is_gone(self) -> bool:
