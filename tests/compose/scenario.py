@@ -35,7 +35,7 @@ from stack import (
     write_secret,
 )
 
-BUDGET = 10  # n_trials of search.yaml
+BUDGET = 16  # n_trials of search.yaml
 PROJECT = "nkat-compose-test"
 FAR_PROJECT = "nkat-compose-test-far"
 IMAGE = "nkat-search:compose-test"
@@ -229,6 +229,7 @@ class Scenario:
 
     def restart_postgres(self) -> None:
         before = self.stack.status()
+        self.expect(before["done"] < BUDGET and before["running"], "the search is under way")
         names = self.stack.containers("worker")
         restarts = {c: inspect(c, "{{.RestartCount}}") for c in names}
         start = time.monotonic()
@@ -254,11 +255,7 @@ class Scenario:
         self.far("up", "--detach", "--no-build")
         (container,) = self.far.containers("worker")
         host = host_of(container)
-        self._await(
-            "the far worker holds a trial",
-            lambda s: bool(trials_of(s, host)) or s["done"] >= BUDGET,
-            RECOVERY_S,
-        )
+        self._await("the far worker holds a trial", lambda s: trials_of(s, host), RECOVERY_S)
         self.row("a worker of another host joins over TLS (verify-full)")
 
     def finish(self) -> Json:
@@ -459,8 +456,8 @@ def main() -> int:
             scenario.scale()
             scenario.kill_one()
             scenario.stop_one()
-            scenario.restart_postgres()
             scenario.another_host()
+            scenario.restart_postgres()
             before = scenario.finish()
             exported = scenario.export()
             scenario.down_and_up(before, exported)
