@@ -131,18 +131,18 @@ def open_pages(*, url: str, user: str, password: str) -> Iterator[Pages]:
 
 
 def take_pictures(pages: Pages, *, study_id: int, trials: dict[str, int], out: Path) -> None:
-    """dashboard_{studies,history,note,<name>}.png in `out`; `trials`: name -> trial number."""
+    """dashboard-{studies,history,note,<name>}.png in `out`; `trials`: name -> trial number."""
     out.mkdir(parents=True, exist_ok=True)
     pages.studies()
-    pages.picture(out / "dashboard_studies.png")
+    pages.picture(out / "dashboard-studies.png")
     pages.history(study_id)
-    pages.picture(out / "dashboard_history.png")
+    pages.picture(out / "dashboard-history.png")
     pages.study_note(study_id)
-    pages.picture(out / "dashboard_note.png")
+    pages.picture(out / "dashboard-note.png")
     for name, number in trials.items():
         has_artifact = ".yaml" in pages.trial(study_id, number)
         pages.driver.set_window_size(SIZE[0], TALL if has_artifact else SIZE[1])
-        pages.picture(out / f"dashboard_{name}.png")
+        pages.picture(out / f"dashboard-{name}.png")
 
 
 def main() -> None:
