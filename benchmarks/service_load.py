@@ -24,6 +24,7 @@ import argparse
 import json
 import multiprocessing
 import os
+import sys
 import tempfile
 import time
 from collections import Counter
@@ -268,6 +269,12 @@ def targets(rows: Sequence[Row]) -> list[tuple[str, bool]]:
     return found
 
 
+def _tell(row: Row) -> None:
+    """One line of progress on stderr."""
+    line = ", ".join(f"{k} {v}" for k, v in zip(HEADER, shown(row), strict=True))
+    print(line, file=sys.stderr, flush=True)
+
+
 def measure(bench: Bench, options: argparse.Namespace) -> list[Row]:
     rows = []
     for workers in options.workers:
@@ -298,10 +305,10 @@ def measure(bench: Bench, options: argparse.Namespace) -> list[Row]:
                 bench.drop(database)
         for system in SYSTEMS:
             rows.append(summarise(system, workers, 0.0, phases[system]))
-            print(dict(zip(HEADER, shown(rows[-1]), strict=True)), flush=True)
+            _tell(rows[-1])
         if paced:
             rows.append(summarise("nkat-search", workers, options.pace_s, paced))
-            print(dict(zip(HEADER, shown(rows[-1]), strict=True)), flush=True)
+            _tell(rows[-1])
     return rows
 
 

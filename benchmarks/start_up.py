@@ -22,7 +22,7 @@ from typing import Any
 
 from measure import hardware, table, write_json
 
-REPEATS = 3
+REPEATS = 2
 
 
 def child() -> None:

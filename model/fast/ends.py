@@ -10,6 +10,7 @@ from model.fast import ends_kernels
 from model.fast.launch import NORM, POOL, width
 from model.fast.sums import column_sums
 from model.fast.trunk import Trunk
+from model.kernels.triton_launch import launch
 
 _HEAD_ROWS = 16
 _HEAD_STEP = 64
@@ -68,7 +69,7 @@ class Ends:
         """x[0] of the trunk from [batch * patches, dim] in the products' type."""
         trunk, config = self.trunk, self.trunk.config
         dim = config.embed_dim
-        ends_kernels.embed_forward[(NORM.grid(trunk.rows),)](
+        launch(ends_kernels.embed_forward, (NORM.grid(trunk.rows),))(
             patches,
             self._position,
             self._class_token,
@@ -88,7 +89,7 @@ class Ends:
         """`dpatches` from the trunk's dx, and sums for `embed_gradients`."""
         trunk, config = self.trunk, self.trunk.config
         dim, tokens = config.embed_dim, config.tokens
-        ends_kernels.embed_backward[(tokens, self._parts)](
+        launch(ends_kernels.embed_backward, (tokens, self._parts))(
             trunk.dx,
             self._dropout,
             trunk.seed,
@@ -123,7 +124,7 @@ class Ends:
             layout.stack("norms", flats.weights),
             layout.stack("scalars", flats.weights),
         )
-        ends_kernels.pool_forward[(trunk.batch,)](
+        launch(ends_kernels.pool_forward, (trunk.batch,))(
             trunk.x[last - 1],
             trunk.z[config.depth - 1],
             norms[last, 2],
@@ -141,7 +142,7 @@ class Ends:
             ROWS=POOL.rows,
             num_warps=POOL.warps,
         )
-        ends_kernels.head_loss[(triton.cdiv(trunk.batch, _HEAD_ROWS),)](
+        launch(ends_kernels.head_loss, (triton.cdiv(trunk.batch, _HEAD_ROWS),))(
             self.pooled,
             self._head,
             self._head_bias,

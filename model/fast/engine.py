@@ -9,7 +9,7 @@ has them too.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import torch
 import triton
@@ -23,6 +23,7 @@ from model.fast.layout import Layout, make_layout
 from model.fast.pictures import Pictures
 from model.fast.recipe import Values, shape_of
 from model.fast.trunk import Flats, Trunk
+from model.kernels.triton_launch import compiling_together, launch
 from model.vit import NKATViT
 
 _WARM_UPS = 2
@@ -107,8 +108,15 @@ class Engine:
         self._graph: torch.cuda.CUDAGraph | None = None
         self.owner: object | None = None
 
-    def capture(self) -> None:
-        """Capture the step.  The weights are noise afterwards: write them after this."""
+    def capture(self, *, also: Callable[[], None] = lambda: None) -> None:
+        """Capture the step.  The weights are noise afterwards: write them after this.
+
+        Args:
+            also: launches more kernels of the run, to be compiled beside the step's.
+        """
+        with compiling_together():
+            self.step()
+            also()
         self.flats.weights.fill_(0.01)
         self.values.counter.zero_()
         stream = _new_stream(self.device)
@@ -185,7 +193,10 @@ class Engine:
     def _update(self) -> None:
         flats, layout, values = self.flats, self.layout, self.values
         block, parts = optimizer_kernels.BLOCK, optimizer_kernels.PARTS
-        optimizer_kernels.squared_sums[(parts,)](
+        longest = max(layout.low, layout.trained - layout.low)
+        summers = min(parts, triton.cdiv(longest, optimizer_kernels.SUM_BLOCK))
+        # sums beyond the summers stay 0
+        launch(optimizer_kernels.squared_sums, (summers,))(
             flats.low_grads,
             flats.high_grads,
             self._squares,
@@ -193,7 +204,7 @@ class Engine:
             layout.trained - layout.low,
             BLOCK=optimizer_kernels.SUM_BLOCK,
         )
-        optimizer_kernels.adamw_step[(triton.cdiv(layout.total, block),)](
+        launch(optimizer_kernels.adamw_step, (triton.cdiv(layout.total, block),))(
             flats.weights,
             flats.low_grads,
             flats.high_grads,
@@ -211,7 +222,7 @@ class Engine:
             BLOCK=block,
             PARTS=parts,
         )
-        optimizer_kernels.advance[(1,)](values.counter, values.seed)
+        launch(optimizer_kernels.advance, (1,))(values.counter, values.seed)
 
     def _autocast(self) -> torch.autocast:
         # a cached cast would be freed while the graph still reads it

@@ -137,7 +137,7 @@ def recolour(
     return tl.floor(out)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["draws_at", "padding"])
 def augment_images(
     in_ptr,
     order_ptr,

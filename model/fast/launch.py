@@ -13,23 +13,29 @@ class RowLaunch:
 
     Args:
         rows: rows a program holds at once.
-        warps: of a program.
-        programs: at most so many, each then loops (kernels that keep partial sums).
+        warps: of a program.  One, where a program sums along rows: several would share
+            a row, and meet at a barrier for every sum.
+        few, many: at most so many programs, each then loops (kernels that keep partial
+            sums); `many` from `LONG` rows on.
     """
 
     rows: int
     warps: int
-    programs: int
+    few: int = 1 << 30
+    many: int = 1 << 30
 
     def grid(self, rows: int) -> int:
-        return min(self.programs, -(-rows // self.rows))
+        return min(self.few if rows < LONG else self.many, -(-rows // self.rows))
 
 
-NORM = RowLaunch(rows=4, warps=4, programs=1 << 30)
-NORM_BACK = RowLaunch(rows=4, warps=4, programs=528)
-GELU_BACK = RowLaunch(rows=16, warps=4, programs=264)
-GELU_COLUMNS = 128
-POOL = RowLaunch(rows=8, warps=8, programs=1 << 30)
+LONG = 1 << 14
+"""Rows from which a kernel is bound by memory, not by latency."""
+
+NORM = RowLaunch(rows=2, warps=1)
+NORM_BACK = RowLaunch(rows=1, warps=1, few=528, many=2112)
+GELU_BACK = RowLaunch(rows=32, warps=2, few=264, many=264)
+GELU_COLUMNS = 64
+POOL = RowLaunch(rows=32, warps=4)
 
 
 def width(dim: int) -> int:

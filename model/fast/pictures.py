@@ -15,6 +15,7 @@ from model.data.device import DeviceSet
 from model.data.info import DatasetInfo
 from model.fast import image_kernels
 from model.fast.recipe import Values
+from model.kernels.triton_launch import launch
 
 FIRST_OPERATION = 7
 """Column of the first operation's draws in `Augment.draw`'s numbers."""
@@ -94,7 +95,7 @@ class Pictures:
         passes = max(1, operations)
         for index in range(passes):
             out = self.augmented if (passes - 1 - index) % 2 == 0 else self._between
-            image_kernels.augment_images[(len(order),)](
+            launch(image_kernels.augment_images, (len(order),))(
                 given,
                 self.order,
                 self.uniform,
@@ -123,7 +124,7 @@ class Pictures:
 
     def prepare(self, labels_out: Tensor, partners_out: Tensor, share_out: Tensor) -> None:
         """The step's batch into `out` (channels last), and its labels."""
-        image_kernels.prepare_batch[(self.batch,)](
+        launch(image_kernels.prepare_batch, (self.batch,))(
             self.augmented,
             self.labels,
             self.order,

@@ -17,7 +17,7 @@ from model.fast.parts import FastParts, copy_counters
 from model.fast.pictures import MOST_COLUMNS
 from model.fast.recipe import shape_of, table_rows
 from model.kernels.triton_tiles import MAX_HEAD_DIM, MAX_TOKENS
-from model.parts import TrainingParts, epoch_steps
+from model.parts import TrainingParts
 from model.precision import uses_bf16
 from model.step import PlainRunner, RunnerFactory, StepRunner
 from nkat_errors import NkatError
@@ -84,22 +84,12 @@ class FastRunners:
         cache = self._caches(train.device)
         engine = cache.get(key)
         if engine is None:
-            make = {
-                "config": config,
-                "info": train.info,
-                "train_size": len(train),
-                "batch": parts.batch_size,
-                "steps": epoch_steps(len(train), parts.batch_size),
-                "table_rows": rows,
-                "device": train.device,
-                "dtype": torch.bfloat16,
-            }
             try:
-                engine = captured_engine(**make)
+                engine = captured_engine(parts, rows)
             except torch.OutOfMemoryError:
                 cache.clear()  # other shapes' engines may be what fills the memory
                 torch.cuda.empty_cache()
-                engine = captured_engine(**make)
+                engine = captured_engine(parts, rows)
             cache.put(key, engine)
         return engine
 
@@ -113,10 +103,30 @@ class FastRunners:
         return self._cache
 
 
-def captured_engine(**sizes: object) -> Engine:
-    """An engine whose step is captured; see `Engine` for the sizes."""
-    engine = Engine(**sizes)  # type: ignore[arg-type]
-    engine.capture()
+def captured_engine(parts: TrainingParts, rows: int) -> Engine:
+    """A new engine for runs of `parts`' shape, its step captured.
+
+    Args:
+        rows: steps a schedule has room for.
+    """
+    train = parts.train
+    engine = Engine(
+        config=parts.model_config,
+        info=train.info,
+        train_size=len(train),
+        batch=parts.batch_size,
+        steps=parts.steps_per_epoch,
+        table_rows=rows,
+        device=train.device,
+        dtype=torch.bfloat16,
+    )
+    images = engine.steps * parts.batch_size
+    uniform = parts.augment.draw(images, torch.Generator(train.device))
+
+    def augment() -> None:
+        engine.pictures.augment(train, parts.augment, order=engine.pictures.order, uniform=uniform)
+
+    engine.capture(also=augment)
     return engine
 
 

@@ -9,7 +9,7 @@ import triton.language as tl
 from model.fast.norm_kernels import theta_parts
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["rows", "rows_per_part", "columns"])
 def column_sums(
     in_ptr,
     out_ptr,
@@ -18,17 +18,17 @@ def column_sums(
     row_stride,
     in_stride,
     out_stride,
-    COLS: tl.constexpr,
+    columns,
     BLOCK: tl.constexpr,
     ROWS: tl.constexpr,
 ):
     """out[g, part, c] = sum of in[g, r, c] over the part's rows: program (columns, part, g).
 
     in[g] starts at g * in_stride with `row_stride` between rows; out[g] at
-    g * out_stride with COLS between parts.
+    g * out_stride with `columns` between parts.
     """
     col = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
-    col_ok = col < COLS
+    col_ok = col < columns
     part = tl.program_id(1)
     group = tl.program_id(2).to(tl.int64)
     total = tl.zeros([ROWS, BLOCK], tl.float32)
@@ -38,7 +38,7 @@ def column_sums(
         ok = (row < last)[:, None] & col_ok[None, :]
         at = group * in_stride + row.to(tl.int64)[:, None] * row_stride + col[None, :]
         total += tl.load(in_ptr + at, ok, other=0.0).to(tl.float32)
-    tl.store(out_ptr + group * out_stride + part * COLS + col, tl.sum(total, 0), col_ok)
+    tl.store(out_ptr + group * out_stride + part * columns + col, tl.sum(total, 0), col_ok)
 
 
 @triton.jit

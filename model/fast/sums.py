@@ -7,6 +7,7 @@ from torch import Tensor
 
 from model.fast import sum_kernels
 from model.fast.launch import parts_of
+from model.kernels.triton_launch import launch
 
 _BLOCK = 128
 _ROWS = 32
@@ -34,7 +35,7 @@ def column_sums(given: Tensor, out: Tensor, *, columns: int | None = None) -> No
 def _sum(given: Tensor, out: Tensor, columns: int, parts: int) -> None:
     groups, rows, _ = given.shape
     grid = (triton.cdiv(columns, _BLOCK), parts, groups)
-    sum_kernels.column_sums[grid](
+    launch(sum_kernels.column_sums, grid)(
         given,
         out,
         rows,
@@ -42,7 +43,7 @@ def _sum(given: Tensor, out: Tensor, columns: int, parts: int) -> None:
         given.stride(1),
         given.stride(0),
         out.stride(0),
-        COLS=columns,
+        columns,
         BLOCK=_BLOCK,
         ROWS=_ROWS,
     )
@@ -59,7 +60,7 @@ def scalar_sums(
     depth: int,
 ) -> None:
     """See `sum_kernels.scalar_sums`."""
-    sum_kernels.scalar_sums[(depth,)](
+    launch(sum_kernels.scalar_sums, (depth,))(
         dscale,
         dfactor,
         mean,

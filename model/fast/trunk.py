@@ -20,6 +20,7 @@ from model.fast.launch import GELU_BACK, GELU_COLUMNS, NORM, NORM_BACK, width
 from model.fast.layout import Layout
 from model.fast.sums import column_sums, scalar_sums
 from model.kernels.triton_attention import backward_into, forward_into, sums_bias
+from model.kernels.triton_launch import launch
 from model.kernels.triton_tiles import mask_words
 
 _GELU_BLOCK = 1024
@@ -145,7 +146,7 @@ class Trunk:
                 out=self.pre[layer],
             )
             count = self.pre[layer].numel()
-            gelu_kernels.gelu_forward[(triton.cdiv(count, _GELU_BLOCK),)](
+            launch(gelu_kernels.gelu_forward, (triton.cdiv(count, _GELU_BLOCK),))(
                 self.pre[layer], self.u[layer], count, BLOCK=_GELU_BLOCK
             )
             torch.mm(self.u[layer], weights["fc2"].t(), out=self.z[layer])
@@ -159,7 +160,7 @@ class Trunk:
             weights = {name: stack[layer] for name, stack in self._copies.items()}
             torch.mm(self.dz[layer], weights["fc2"], out=self.dpre[layer])
             grid = (GELU_BACK.grid(self.rows), triton.cdiv(self.hidden, GELU_COLUMNS))
-            gelu_kernels.gelu_backward[grid](
+            launch(gelu_kernels.gelu_backward, grid)(
                 self.pre[layer],
                 self.dpre[layer],
                 self.gelu_partial[layer],
@@ -223,7 +224,7 @@ class Trunk:
         layer, kind, y = self._branch_before(norm)
         dim = self.config.embed_dim
         scalars = self._scalars
-        norm_kernels.residual_norm_forward[(NORM.grid(self.rows),)](
+        launch(norm_kernels.residual_norm_forward, (NORM.grid(self.rows),))(
             self.x[max(norm - 1, 0)],
             y,
             self._norms[norm, 2],
@@ -255,7 +256,7 @@ class Trunk:
         pool = 0 if norm < 2 * depth else (2 if self.config.pool == "cls" else 1)
         own_theta = norm < 2 * depth and norm % 2 == 0
         own = min(norm // 2, depth - 1)
-        norm_kernels.norm_residual_backward[(NORM_BACK.grid(self.rows),)](
+        launch(norm_kernels.norm_residual_backward, (NORM_BACK.grid(self.rows),))(
             self.dx,
             dh,
             self.x[norm],

@@ -20,6 +20,7 @@ from torch import Tensor
 
 from model.kernels import triton_backward as back
 from model.kernels.triton_forward import attention_forward
+from model.kernels.triton_launch import launch
 from model.kernels.triton_tiles import MAX_HEAD_DIM, MAX_TOKENS, Tiles, mask_words, plan
 
 _TYPES = (torch.bfloat16, torch.float16, torch.float32)
@@ -119,7 +120,7 @@ def forward_into(
     batch, heads, tokens, head_dim = q.shape
     t = tiles or plan(tokens, head_dim)
     grid = (triton.cdiv(tokens, t.rows), batch * heads)
-    attention_forward[grid](
+    launch(attention_forward, grid)(
         q,
         k,
         v,
@@ -193,7 +194,7 @@ def backward_into(
     }
     drawn = (values, seed, salt)
     if t.back_keys == t.keys:
-        back.attention_backward[(batch * heads,)](
+        launch(back.attention_backward, (batch * heads,))(
             q,
             k,
             v,
@@ -216,7 +217,7 @@ def backward_into(
         )
         return
     mean = torch.empty_like(lse)
-    back.attention_backward_queries[(triton.cdiv(tokens, t.back_rows), batch * heads)](
+    launch(back.attention_backward_queries, (triton.cdiv(tokens, t.back_rows), batch * heads))(
         q,
         k,
         v,
@@ -235,7 +236,7 @@ def backward_into(
         KEYS=t.back_keys,
         **sizes,
     )
-    back.attention_backward_keys[(triton.cdiv(tokens, t.back_keys), batch * heads)](
+    launch(back.attention_backward_keys, (triton.cdiv(tokens, t.back_keys), batch * heads))(
         q,
         k,
         v,

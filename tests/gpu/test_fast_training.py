@@ -1,0 +1,203 @@
+"""The compiled kernels and the captured step on a real GPU."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from model.config import ModelConfig, TrainConfig
+from model.data.device import DeviceSet
+from model.data.info import DatasetInfo
+from model.fast.engine import Engine
+from model.fast.runner import FastRunner, FastRunners
+from model.kernels import triton_attention as kernel
+from model.kernels.reference import reference_attention
+from model.parts import TrainingParts
+from model.step import PlainRunner
+from model.trainer import Trainer
+
+pytestmark = pytest.mark.gpu
+
+BATCH, IMAGES = 64, 640
+RECIPE = TrainConfig(batch_size=BATCH, epochs=4, lr=1e-3, warmup=1)
+
+
+def noise(config: ModelConfig, *, count: int = IMAGES, seed: int = 0) -> DeviceSet:
+    """Images whose label can be learnt: noise around a mean of its class."""
+    random = np.random.default_rng(seed)
+    size, channels = config.image_size, config.channels
+    labels = random.integers(0, config.classes, count)
+    shades = np.random.default_rng(7).integers(60, 196, (config.classes, 1, 1, channels))
+    pictures = shades[labels] + random.normal(0, 20, (count, size, size, channels))
+    info = DatasetInfo(
+        name="noise",
+        title="noise",
+        classes=config.classes,
+        channels=channels,
+        image_size=size,
+        flip=True,
+        source="synthetic",
+        checksum="",
+        train_size=count,
+        test_size=0,
+    )
+    return DeviceSet.from_arrays(
+        pictures.clip(0, 255).astype(np.uint8), labels, info=info, device="cuda"
+    )
+
+
+def relative(got: torch.Tensor, want: torch.Tensor) -> float:
+    difference = (got.detach().double() - want.detach().double()).norm()
+    return float(difference / want.detach().double().norm())
+
+
+@pytest.mark.parametrize("tokens", [5, 16, 17, 49, 64, 65, 130, 256, 257])
+@pytest.mark.parametrize("head_dim", [48, 64])
+@pytest.mark.parametrize(("top_k", "top_p"), [(6, 1.0), (None, 1.0), (20, 1.0)])
+def test_attention_in_bf16(tokens: int, head_dim: int, top_k: int | None, top_p: float) -> None:
+    generator = torch.Generator("cuda").manual_seed(tokens)
+    shape = (3, tokens, 3, 4, head_dim)
+    qkv = torch.randn(shape, device="cuda", generator=generator).bfloat16().requires_grad_()
+    do = torch.randn(3, 4, tokens, head_dim, device="cuda", generator=generator).bfloat16()
+    q, k, v = (part.transpose(1, 2) for part in qkv.unbind(2))
+    out = kernel.triton_attention(
+        q, k, v, temperature=0.65, top_k=top_k, top_p=top_p, dropout_p=0.0, seed=None
+    )
+    (got,) = torch.autograd.grad(out, qkv, do)
+    exact = qkv.detach().double().requires_grad_()
+    q, k, v = (part.transpose(1, 2) for part in exact.unbind(2))
+    want = reference_attention(q, k, v, temperature=0.65, top_k=top_k, top_p=top_p)
+    (wanted,) = torch.autograd.grad(want, exact, do.double())
+    assert relative(out, want) < 5e-3
+    assert relative(got, wanted) < 1e-2
+
+
+def test_float32_attention_equals_the_sorted_reference_with_top_p() -> None:
+    q, k, v = torch.randn(3, 2, 4, 65, 48, device="cuda").unbind(0)
+    out = kernel.triton_attention(
+        q, k, v, temperature=0.65, top_k=6, top_p=0.8, dropout_p=0.0, seed=None
+    )
+    want = reference_attention(q, k, v, temperature=0.65, top_k=6, top_p=0.8)
+    # a row whose mass lands on p within rounding may keep one key more or less
+    wrong = ((out - want).abs().amax(-1) > 1e-3).float().mean()
+    assert float(wrong) < 0.01
+
+
+def engine_for(config: ModelConfig, train: DeviceSet, dtype: torch.dtype) -> Engine:
+    engine = Engine(
+        config=config,
+        info=train.info,
+        train_size=len(train),
+        batch=BATCH,
+        steps=len(train) // BATCH,
+        table_rows=64,
+        device=train.device,
+        dtype=dtype,
+    )
+    engine.capture()
+    return engine
+
+
+CASES: list[dict[str, Any]] = [
+    {},
+    {"pool": "cls"},
+    {"conv_stem": "off", "patch_size": 4, "pool": "cls", "color_norm": "residual"},
+    {"conv_stem": "small", "channels": 1, "image_size": 28, "embed_dim": 128, "mlp_ratio": 4.0},
+]
+
+
+@pytest.mark.parametrize("changes", CASES)
+def test_captured_epochs_learn_as_the_plain_twin_does(changes: dict[str, Any]) -> None:
+    config = ModelConfig(**{"embed_dim": 64, "depth": 2, **changes})
+    train = noise(config)
+    fast = FastRunners()(model_config=config, train_config=RECIPE, train=train, seed=1)
+    assert isinstance(fast, FastRunner)
+    plain = PlainRunner(model_config=config, train_config=RECIPE, train=train, seed=1)
+    first = fast.train_epoch(0)
+    plain_first = plain.train_epoch(0)
+    assert abs(float(first) - float(plain_first)) < 0.15 * float(plain_first)
+    for epoch in range(1, 4):
+        last, plain_last = fast.train_epoch(epoch), plain.train_epoch(epoch)
+    assert float(last) < float(first)
+    assert abs(float(last) - float(plain_last)) < 0.2 * float(plain_last)
+    norm_fast = sum(float(p.detach().norm()) for p in fast.parts.network.parameters())
+    norm_plain = sum(float(p.detach().norm()) for p in plain.parts.network.parameters())
+    assert abs(norm_fast - norm_plain) < 0.05 * norm_plain
+
+
+def test_a_replayed_graph_equals_eager_steps() -> None:
+    config = ModelConfig(embed_dim=64, depth=2, pool="cls")
+    train = noise(config)
+    results = []
+    for captured in (True, False):
+        engine = engine_for(config, train, torch.bfloat16)
+        if not captured:
+            engine._graph = None
+        parts = TrainingParts.build(model_config=config, train_config=RECIPE, train=train, seed=3)
+        runner = FastRunner(engine, parts)
+        runner.train_epoch(0)
+        results.append((engine.losses.clone(), engine.flats.weights.clone()))
+    assert torch.allclose(results[0][0], results[1][0], atol=1e-3)
+    assert relative(results[0][1], results[1][1]) < 1e-3
+
+
+def test_every_replay_draws_other_dropout() -> None:
+    config = ModelConfig(embed_dim=64, depth=1, dropout_embed=0.5)
+    engine = engine_for(config, noise(config), torch.bfloat16)
+    engine.values.dropout.fill_(0.5)
+    engine.values.counter.zero_()
+    assert engine._graph is not None
+    drawn = []
+    for _ in range(3):
+        engine.values.counter.zero_()
+        engine._graph.replay()
+        drawn.append(engine.trunk.x[0] == 0)
+    shares = [float(zeros.float().mean()) for zeros in drawn]
+    assert all(abs(share - 0.5) < 0.01 for share in shares)
+    assert not torch.equal(drawn[0], drawn[1])
+    assert not torch.equal(drawn[1], drawn[2])
+
+
+def test_a_resumed_run_goes_on_to_the_bit() -> None:
+    config = ModelConfig(embed_dim=64, depth=2)
+    train = noise(config)
+
+    def trainer() -> Trainer:
+        return Trainer(
+            model_config=config,
+            train_config=RECIPE,
+            train=train,
+            validation=train,
+            device="cuda",
+            seed=5,
+            runner=FastRunners(),
+        )
+
+    whole = trainer()
+    epochs = whole.epochs()
+    next(epochs)
+    next(epochs)
+    state = torch.utils._pytree.tree_map_only(torch.Tensor, torch.clone, whole.state_dict())
+    rest = [result.loss for result in epochs]
+    resumed = trainer()
+    resumed.load_state_dict(state)
+    # cuDNN's convolution gradients may add in another order
+    assert np.allclose([result.loss for result in resumed.epochs()], rest, rtol=1e-3)
+
+
+def test_a_warm_engine_takes_other_values_without_compiling() -> None:
+    config = ModelConfig(embed_dim=64, depth=2)
+    train = noise(config)
+    runners = FastRunners()
+    first = runners(model_config=config, train_config=RECIPE, train=train, seed=0)
+    first.train_epoch(0)
+    other = ModelConfig(embed_dim=64, depth=2, temperature=0.9, top_k=None, top_p=0.9)
+    second = runners(model_config=other, train_config=RECIPE, train=train, seed=0)
+    assert isinstance(first, FastRunner)
+    assert isinstance(second, FastRunner)
+    assert second._engine is first._engine
+    fresh = FastRunners()(model_config=other, train_config=RECIPE, train=train, seed=0)
+    assert abs(float(second.train_epoch(0)) - float(fresh.train_epoch(0))) < 1e-2
