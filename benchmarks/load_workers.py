@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import signal
 import time
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -26,6 +27,7 @@ from search.config import SearchFile, parse_search_text
 from search.messages import Finished
 from search.outcome import Judge, SetResult
 from search.rehearsal import Rehearsal, RehearsedSetTrainer
+from search.signals import signal_when_parent_dies
 from storage.board import Board
 from storage.engine import connect_args, make_engine
 from storage.records import NoWork
@@ -229,6 +231,7 @@ def plain(order: Order, barrier: Any) -> None:
 
 
 def _prepared(order: Order) -> tuple[SearchFile, Record]:
+    signal_when_parent_dies(signal.SIGKILL)
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     return parse_search_text(order.search_text), Record()
 

@@ -24,6 +24,7 @@ import argparse
 import json
 import multiprocessing
 import os
+import signal
 import sys
 import tempfile
 import time
@@ -161,7 +162,9 @@ class Bench:
             )
             for index in range(workers)
         ]
-        processes = [context.Process(target=SYSTEMS[system], args=(o, barrier)) for o in orders]
+        processes = [
+            context.Process(target=SYSTEMS[system], args=(o, barrier), daemon=True) for o in orders
+        ]
         for order in orders:
             order.out.unlink(missing_ok=True)
         for process in processes:
@@ -331,6 +334,8 @@ def main() -> None:
         options.workers, options.trials, options.rounds = [1, 8], 60, 1
         options.pace_s = 0.0
     optuna.logging.set_verbosity(optuna.logging.ERROR)
+    # A SIGTERM must stop the database and the workers too.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     machine = facts()
     began = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="nkat-load-") as name:
