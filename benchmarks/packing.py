@@ -2,10 +2,10 @@
 
     python benchmarks/packing.py [--json FILE] [--most 8] [--seconds 4] [--gpus 2]
 
-17 tokens, batch 128, 45,000 images of noise: the shape that fills a GPU least.  Trainings run in processes of
-their own (with and without NVIDIA's MPS daemon where it is installed), or on streams of
-one process.  What counts is the sum of their images/s, which is trials per hour but for
-a factor.
+17 tokens, batch 128, 45,000 images of noise: the shape that fills a GPU least.
+Trainings run in processes of their own (with and without NVIDIA's MPS daemon where it is
+installed), or on streams of one process.  What counts is the sum of their images/s,
+which is trials per hour but for a factor.
 """
 
 from __future__ import annotations

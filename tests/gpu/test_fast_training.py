@@ -54,8 +54,10 @@ def relative(got: torch.Tensor, want: torch.Tensor) -> float:
     return float(difference / want.detach().double().norm())
 
 
-@pytest.mark.parametrize("tokens", [5, 16, 17, 49, 64, 65, 130, 256, 257])
-@pytest.mark.parametrize("head_dim", [48, 64])
+@pytest.mark.parametrize(
+    ("tokens", "head_dim"),
+    [(5, 48), (16, 64), (17, 48), (49, 56), (64, 48), (65, 64), (130, 48), (256, 64), (257, 48)],
+)
 @pytest.mark.parametrize(("top_k", "top_p"), [(6, 1.0), (None, 1.0), (20, 1.0)])
 def test_attention_in_bf16(tokens: int, head_dim: int, top_k: int | None, top_p: float) -> None:
     generator = torch.Generator("cuda").manual_seed(tokens)
