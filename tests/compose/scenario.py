@@ -173,7 +173,7 @@ class Scenario:
 
     def kill_one(self) -> None:
         """kill -9 by the host: the lease runs out, another attempt begins."""
-        container, trial = self._busy_worker()
+        container, trial, _ = self._busy_worker()
         before = self._trial(self.stack.status(), trial)["attempts"]
         start = time.monotonic()
         kill_from_outside(container)
@@ -195,7 +195,7 @@ class Scenario:
 
     def stop_one(self) -> None:
         """docker stop: hands its trial back within the grace time, nothing counted as lost."""
-        container, trial = self._busy_worker()
+        container, trial, done = self._busy_worker()
         status = self.stack.status()
         before, lost = self._trial(status, trial)["attempts"], status["lost"]
         start = time.monotonic()
@@ -209,7 +209,6 @@ class Scenario:
             f"trial {trial} was handed back, not lost",
             f"{after['handed_back']} handed back",
         )
-        done = self._trial(after, trial)["epoch"] or 0
         start = time.monotonic()
         sh("docker", "start", container)
         resumed = self._await(
@@ -223,8 +222,8 @@ class Scenario:
         first = self._trial(resumed, trial)["epoch"]
         self.expect(
             first > done,
-            "docker start: it goes on after its checkpoint",
-            f"{took}, at epoch {first} after {done}",
+            "and goes on after its checkpoint, not from the start",
+            f"{took}, at epoch {first}; stopped after {done}",
         )
 
     def restart_postgres(self) -> None:
@@ -352,20 +351,21 @@ class Scenario:
         found: Json = wait_for(what, probe, within_s=within_s, every_s=0.3)
         return found
 
-    def _busy_worker(self) -> tuple[str, int]:
-        """A container that holds a trial with most of its way still before it."""
+    def _busy_worker(self) -> tuple[str, int, int]:
+        """A container that holds a trial with most of its way still before it, the trial's
+        number, and the epochs that it has behind it (at least 2)."""
 
-        def probe() -> tuple[str, int] | None:
+        def probe() -> tuple[str, int, int] | None:
             status = self.stack.status()
             for container in self.stack.containers("worker"):
                 host = host_of(container)
                 for worker in status.get("workers", []):
-                    early = worker["stage"] == "1" and 1 <= (worker["epoch"] or 0) <= 4
+                    early = worker["stage"] == "1" and 2 <= (worker["epoch"] or 0) <= 5
                     if worker["host"] == host and worker["trial"] is not None and early:
-                        return container, worker["trial"]
+                        return container, worker["trial"], worker["epoch"]
             return None
 
-        found: tuple[str, int] = wait_for(
+        found: tuple[str, int, int] = wait_for(
             "a worker early in its trial", probe, within_s=120, every_s=0.2
         )
         return found
