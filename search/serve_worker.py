@@ -11,8 +11,8 @@ import sys
 import time
 import warnings
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from uuid import uuid4
 
 import optuna
 
@@ -84,7 +84,7 @@ def _make_worker(
     return Worker(
         board=session.board,
         search=session.search,
-        sampler=new_sampler(session.search.seed),
+        new_sampler=partial(new_sampler, session.search.seed),
         child=ChildSettings(
             search_text=session.record.search_text,
             device=device,
@@ -105,14 +105,18 @@ def _make_worker(
     )
 
 
-def new_sampler(seed: int) -> optuna.samplers.TPESampler:
-    """Optuna's TPESampler with a seed of this process's own.
+def new_sampler(seed: int, rank: int) -> optuna.samplers.TPESampler:
+    """Optuna's TPESampler with a seed of this worker's own.
 
-    Workers with one seed would draw the same start-up points, each of them.
+    Workers with one seed would draw the same start-up points, each of them.  A search
+    with one worker draws the same points when it is repeated from the start.
+
+    Args:
+        seed: the search file's.
+        rank: workers that entered the study before.
     """
-    text = f"{seed}/{uuid4()}".encode()
-    own = int.from_bytes(hashlib.sha256(text).digest()[:4], "big")
-    return optuna.samplers.TPESampler(seed=own)
+    digest = hashlib.sha256(f"{seed}/{rank}".encode()).digest()
+    return optuna.samplers.TPESampler(seed=int.from_bytes(digest[:4], "big"))
 
 
 def _serve_all(options: WorkerOptions, devices: list[str]) -> int:

@@ -83,7 +83,7 @@ class Worker:
     Args:
         board: tickets, leases, heartbeats.
         search: the search file.
-        sampler: Optuna's, with a seed of this worker's own.
+        new_sampler: makes Optuna's from this worker's rank (0 for the study's first).
         child: how to start the training child.
         settings: times, limits, names.
         checkpoints: the same folder as the child's, to clean up when a trial is over.
@@ -97,7 +97,7 @@ class Worker:
         *,
         board: Board,
         search: SearchFile,
-        sampler: BaseSampler,
+        new_sampler: Callable[[int], BaseSampler],
         child: ChildSettings,
         settings: WorkerSettings,
         checkpoints: CheckpointStore,
@@ -107,7 +107,6 @@ class Worker:
     ) -> None:
         self._board = board
         self._search = search
-        self._sampler = sampler
         self._child_settings = child
         self._settings = settings
         self._checkpoints = checkpoints
@@ -127,6 +126,7 @@ class Worker:
         self._id = board.register_worker(
             host=settings.host, pid=settings.pid, device=settings.device, note=settings.note
         )
+        self._sampler = new_sampler(board.worker_rank(self._id))
 
     def run(self) -> Ending:
         """Works until the search is done or a stop is asked for.

@@ -114,6 +114,15 @@ class Board:
         )
         return worker_id
 
+    def worker_rank(self, worker_id: UUID) -> int:
+        """How many workers entered this study before this one: 0, 1, 2, ...
+
+        A seed made of it differs between workers and is the same when a search with one
+        worker is repeated.
+        """
+        (row,) = self._desk.statement("rank", sql.WORKERS_BEFORE, worker=worker_id)
+        return int(row.before)
+
     def retire_worker(self, worker_id: UUID, reason: str) -> None:
         """Say good-bye.  What it still holds is free for the next reaper at once."""
         self._desk.statement("retire", sql.RETIRE_WORKER, worker=worker_id, reason=reason)

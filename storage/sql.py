@@ -96,6 +96,14 @@ INSERT_WORKER = _sql("""
     ON CONFLICT (worker_id) DO NOTHING
 """)
 
+# Those that trained before this one; the orchestrator (device none) is not counted.
+WORKERS_BEFORE = _sql("""
+    SELECT count(*) AS before FROM nkat_worker me
+      JOIN nkat_worker other ON other.study_name = me.study_name AND other.device <> 'none'
+     WHERE me.worker_id = :worker
+       AND (other.registered_at, other.worker_id) < (me.registered_at, me.worker_id)
+""")
+
 RETIRE_WORKER = _sql("""
     UPDATE nkat_worker SET state = 'retired', reason = :reason WHERE worker_id = :worker
 """)
