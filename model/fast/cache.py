@@ -33,14 +33,16 @@ class WarmCache(Generic[Key, Warm]):
             self._kept.move_to_end(key)
         return self._kept.get(key)
 
+    def make_room(self, needed_bytes: int) -> None:
+        """Drop the oldest until `needed_bytes` more fit, all of them if need be."""
+        while self._kept and self.bytes + needed_bytes > self._limit:
+            self._kept.popitem(last=False)
+
     def put(self, key: Key, warm: Warm) -> None:
+        """Keep it, and drop the oldest until all fits; it stays whatever its size."""
         self._kept[key] = warm
         self._kept.move_to_end(key)
-        self.shrink(self._limit)
-
-    def shrink(self, limit_bytes: int) -> None:
-        """Drop the oldest until the rest fits; the newest stays whatever its size."""
-        while len(self._kept) > 1 and self.bytes > limit_bytes:
+        while len(self._kept) > 1 and self.bytes > self._limit:
             self._kept.popitem(last=False)
 
     def clear(self) -> None:

@@ -243,12 +243,29 @@ class Engine:
         """Device memory of the engine's own buffers (the graph's pool comes on top)."""
         owners = (self.trunk, self.ends, self.pictures, self.flats, self.values)
         tensors = {
-            value.untyped_storage().data_ptr(): value.untyped_storage().nbytes()
+            value.untyped_storage()._cdata: value.untyped_storage().nbytes()
             for owner in owners
             for value in _fields(owner)
             if isinstance(value, Tensor)
         }
         return sum(tensors.values())
+
+
+def predicted_bytes(
+    config: ModelConfig, *, info: DatasetInfo, train_size: int, batch: int, table_rows: int
+) -> int:
+    """`Engine.bytes` of an engine that has not been built: nothing is allocated."""
+    planned = Engine(
+        config=config,
+        info=info,
+        train_size=train_size,
+        batch=batch,
+        steps=max(1, train_size // batch),
+        table_rows=table_rows,
+        device=torch.device("meta"),
+        dtype=torch.bfloat16,
+    )
+    return planned.bytes
 
 
 def _new_stream(device: torch.device) -> torch.cuda.Stream:

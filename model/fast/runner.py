@@ -12,7 +12,7 @@ from model.config import ModelConfig, TrainConfig
 from model.data.device import DeviceSet
 from model.evaluation import count_correct, evaluation_batch
 from model.fast.cache import WarmCache
-from model.fast.engine import Engine
+from model.fast.engine import Engine, predicted_bytes
 from model.fast.parts import FastParts, copy_counters
 from model.fast.pictures import MOST_COLUMNS
 from model.fast.recipe import shape_of, table_rows
@@ -84,6 +84,14 @@ class FastRunners:
         cache = self._caches(train.device)
         engine = cache.get(key)
         if engine is None:
+            needed = predicted_bytes(
+                config,
+                info=train.info,
+                train_size=len(train),
+                batch=parts.batch_size,
+                table_rows=rows,
+            )
+            cache.make_room(needed)
             try:
                 engine = captured_engine(parts, rows)
             except torch.OutOfMemoryError:

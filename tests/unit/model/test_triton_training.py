@@ -24,7 +24,7 @@ from model.data.info import DatasetInfo
 from model.errors import Diverged
 from model.fast import ends, trunk
 from model.fast.cache import WarmCache
-from model.fast.engine import Engine
+from model.fast.engine import Engine, predicted_bytes
 from model.fast.launch import RowLaunch
 from model.fast.recipe import shape_of, table_rows
 from model.fast.runner import FastRunner, draw_mixes, why_not
@@ -103,7 +103,13 @@ def images(config: ModelConfig, *, count: int = IMAGES) -> DeviceSet:
     )
 
 
-def engine_for(config: ModelConfig, train: DeviceSet, recipe: TrainConfig = RECIPE) -> Engine:
+def engine_for(
+    config: ModelConfig,
+    train: DeviceSet,
+    recipe: TrainConfig = RECIPE,
+    *,
+    dtype: torch.dtype = torch.float32,
+) -> Engine:
     return Engine(
         config=config,
         info=train.info,
@@ -112,7 +118,7 @@ def engine_for(config: ModelConfig, train: DeviceSet, recipe: TrainConfig = RECI
         steps=len(train) // recipe.batch_size,
         table_rows=64,
         device=torch.device("cpu"),
-        dtype=torch.float32,
+        dtype=dtype,
     )
 
 
@@ -307,6 +313,16 @@ def test_mixes_of_an_epoch_follow_the_recipe() -> None:
     assert abs(float(shares.var()) - 1 / (4 * 1.4)) < 0.01
 
 
+@pytest.mark.parametrize("changes", [{}, {"pool": "cls", "depth": 3, "mlp_ratio": 4.0}])
+def test_an_engines_memory_is_known_before_it_is_built(changes: dict[str, Any]) -> None:
+    config = small(**changes)
+    train = images(config)
+    planned = predicted_bytes(
+        config, info=train.info, train_size=IMAGES, batch=BATCH, table_rows=64
+    )
+    assert planned == engine_for(config, train, dtype=torch.bfloat16).bytes
+
+
 class Warm:
     def __init__(self, size: int) -> None:
         self.bytes = size
@@ -320,6 +336,9 @@ def test_the_least_recently_used_engine_makes_room() -> None:
     cache.put("c", Warm(4))
     assert cache.get("b") is None
     assert cache.bytes == 8
+    cache.make_room(6)
+    assert cache.get("a") is None
+    assert cache.bytes == 4
     cache.put("huge", Warm(99))
     assert len(cache) == 1
     assert cache.get("huge") is not None
