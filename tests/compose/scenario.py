@@ -211,19 +211,17 @@ class Scenario:
         )
         start = time.monotonic()
         sh("docker", "start", container)
-        resumed = self._await(
+        stage, epoch = wait_for(
             f"trial {trial} goes on",
-            lambda s: (
-                self._trial(s, trial)["attempts"] > before and self._trial(s, trial)["epoch"]
-            ),
-            RECOVERY_S,
+            lambda: self._first_epoch(trial, after_attempt=before),
+            within_s=RECOVERY_S,
+            every_s=0.1,
         )
         took = self.seconds("resume_after_docker_stop_s", start)
-        first = self._trial(resumed, trial)["epoch"]
         self.expect(
-            first > done,
+            (stage, epoch) > (1, done),
             "and goes on after its checkpoint, not from the start",
-            f"{took}, at epoch {first}; stopped after {done}",
+            f"{took}, at stage {stage}, epoch {epoch}; stopped after epoch {done} of stage 1",
         )
 
     def restart_postgres(self) -> None:
@@ -369,6 +367,19 @@ class Scenario:
             "a worker early in its trial", probe, within_s=120, every_s=0.2
         )
         return found
+
+    def _first_epoch(self, trial: int, *, after_attempt: int) -> tuple[int, int] | None:
+        """Stage and epoch of a trial's newest attempt, once there is a later one that has
+        any.  Straight from the database: `status` takes longer than an epoch here."""
+        row = self.stack(
+            *("exec", "-T", "postgres", "psql", "-U", "nkat", "-d", "nkat", "-tA", "-c"),
+            f"SELECT stage, epoch FROM nkat_attempt WHERE trial_number = {trial} "
+            f"AND attempt > {after_attempt} AND epoch IS NOT NULL ORDER BY attempt LIMIT 1",
+        ).strip()
+        if not row:
+            return None
+        stage, epoch = row.split("|")
+        return int(stage), int(epoch)
 
     @staticmethod
     def _trial(status: Json, number: int) -> Json:
