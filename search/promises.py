@@ -18,6 +18,7 @@ from search.rehearsal import Rehearsal, RehearsedSetTrainer
 from storage.board import Board
 from storage.engine import idle_limit_s
 from storage.records import AttemptRow
+from storage.retry import FIRST_WAIT_S, JITTER_S
 from storage.states import Attempt
 
 RESULTS = (Attempt.COMPLETE, Attempt.PRUNED)
@@ -53,8 +54,10 @@ class Silence:
         longest_s: as seen in any round of the rehearsal's loop.
         round_s: the longest time between two such rounds.
         lease_s: allowed silence before the next reaper takes the trial.
+        restarts: of the database, while it was watched.
     """
 
+    restarts: int = 0
     longest_s: float = 0.0
     round_s: float = 0.0
     lease_s: float
@@ -65,11 +68,14 @@ class Silence:
 
         The lease, or a beat's interval and the time after which the database cuts a worker
         off that stopped inside a transaction; two reapings (one may find another reaper at
-        work that looked a moment too early); until we looked again.
+        work that looked a moment too early); until we looked again.  After a restart each
+        reaper forgives from its own first look on, which comes up to an interval and one
+        retry's wait after the start.
         """
         interval_s = self.lease_s / REAPINGS_PER_LEASE
         held_s = max(self.lease_s, interval_s + idle_limit_s(self.lease_s))
-        return held_s + 2 * interval_s + self.round_s
+        first_look_s = interval_s + FIRST_WAIT_S + JITTER_S if self.restarts else 0.0
+        return held_s + 2 * interval_s + first_look_s + self.round_s
 
 
 def check_promises(
@@ -112,7 +118,7 @@ def check_promises(
             held=not unfinished and silence.longest_s <= silence.allowed_s,
             counts=f"{len(unfinished)} left, longest silence {silence.longest_s:.1f} s (lease "
             f"{silence.lease_s:.1f}, two reapings {2 * silence.lease_s / REAPINGS_PER_LEASE:.1f}, "
-            f"our slowest look {silence.round_s:.1f})",
+            f"our slowest look {silence.round_s:.1f}, {silence.restarts} database restarts)",
         ),
         Promise(
             text="each result is counted once",

@@ -278,7 +278,7 @@ class _Rehearsing:
                 board=self._board,
                 search=self._session.search,
                 plan=self._options.plan,
-                silence=self._silence,
+                silence=replace(self._silence, restarts=self._injector.fired["restart"]),
             )
         return RehearsalReport(
             promises=promises,

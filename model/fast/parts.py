@@ -34,12 +34,14 @@ class FastParts(TrainingParts):
     @classmethod
     def over(cls, engine: Engine, parts: TrainingParts) -> FastParts:
         """Move a fresh run's parts into `engine`, which the last run has left."""
+        flats = engine.flats
+        # The places between tensors too, where the capture's warm-up steps left noise.
+        for flat in (flats.weights, flats.average, flats.first, flats.second):
+            flat.zero_()
         engine.network.load_state_dict(parts.network.state_dict())
         engine.averaged.load_state_dict(parts.network.state_dict())
         for network in (engine.network, engine.averaged):
             set_values(network, parts.model_config)
-        engine.flats.first.zero_()
-        engine.flats.second.zero_()
         engine.refresh_copies()
         engine.values.counter.zero_()
         engine.values.write(parts.model_config, parts.train_config, parts.schedule)
