@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import os
 import platform
 import re
 import subprocess
@@ -11,6 +12,9 @@ from pathlib import Path
 
 PACKAGES = ("torch", "torchvision", "optuna", "numpy", "sqlalchemy", "triton")
 """Whose versions can change a score or its record."""
+
+REVISION_VARIABLE = "NKAT_REVISION"
+"""The git commit of an image's code, set when the image is built."""
 
 _NOTE = re.compile(
     r"(?P<name>[\w-]+): (?P<source>\w+), (?P<size>\d+) images, sha256 (?P<checksum>[0-9a-f]+)"
@@ -27,12 +31,15 @@ class DataSource:
 
 
 def code_version(folder: Path | None = None) -> str:
-    """The package's version, and the git commit when the code runs from a checkout.
+    """The package's version, and the git commit of the image or checkout it runs from.
 
     Args:
         folder: of the code; this package's own by default.
     """
     version = importlib.metadata.version("nkat-search")
+    baked_in = os.environ.get(REVISION_VARIABLE, "unknown")
+    if baked_in not in ("", "unknown"):
+        return f"{version}+g{baked_in}"
     root = folder or Path(__file__).resolve().parent.parent
     if not (root / ".git").exists():  # an installed copy may lie inside another checkout
         return version

@@ -145,7 +145,7 @@ def opened(
     engine = make_engine(url, application_name=f"nkat-{role}", wait_s=wait_s)
     try:
         wait_for_schema(engine, wait_s)
-        record = load_search(engine, study or os.environ.get("NKAT_STUDY"))
+        record = load_search(engine, study or os.environ.get("NKAT_STUDY") or None)
         search = parse_search_text(record.search_text, name=f"study {record.study_name}")
         limit_idle_transactions(engine, idle_limit_s(search.service.lease_s))
         board = Board(
