@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
@@ -87,38 +88,30 @@ def tables(view: dict[str, Any]) -> RenderableType:
 
 
 def _workers_table(workers: list[dict[str, Any]]) -> Table:
-    table = Table(
-        "worker",
-        "pid",
-        "device",
-        "state",
-        "last beat",
-        "trial",
-        "attempt",
-        "stage",
-        "data set",
-        "epoch",
-        "checkpoint",
-    )
+    table = _table("worker", "state", "last beat", "doing", "checkpoint")
     for row in workers:
         table.add_row(
-            row["host"],
-            str(row["pid"]),
-            row["note"] or row["device"],
+            f"{row['note'] or row['device']}\n{row['host']}, pid {row['pid']}",
             row["state"],
             f"{duration(row['beat_age_s'])} ago",
-            _text(row["trial"]),
-            _text(row["attempt"]),
-            _text(row["stage"]),
-            _text(row["dataset"]),
-            _text(row["epoch"]),
+            _doing(row),
             "" if row["checkpoint_age_s"] is None else f"{duration(row['checkpoint_age_s'])} ago",
         )
     return table
 
 
+def _doing(row: dict[str, Any]) -> str:
+    """`trial 3, attempt 2: stage 1, cifar10, epoch 4`."""
+    if row["trial"] is None:
+        return ""
+    text = f"trial {row['trial']}, attempt {row['attempt']}"
+    if row["stage"] is not None:
+        text += f": stage {row['stage']}, {row['dataset']}, epoch {row['epoch']}"
+    return text
+
+
 def _trials_table(trials: list[dict[str, Any]]) -> Table:
-    table = Table("trial", "state", "Global TPE score", "attempts", "what happened")
+    table = _table("trial", "state", "Global\nTPE score", "attempts", "what happened")
     for row in trials:
         state = row["state"].lower()
         value = row["value"] if state == "complete" else None
@@ -132,5 +125,5 @@ def _trials_table(trials: list[dict[str, Any]]) -> Table:
     return table
 
 
-def _text(value: Any) -> str:
-    return "" if value is None else str(value)
+def _table(*headings: str) -> Table:
+    return Table(*headings, box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
