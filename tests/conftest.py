@@ -23,6 +23,11 @@ from storage.schema import ensure_schema
 # As the command line does it (search/cli/__init__.py): before torch is loaded.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
+# Without a GPU the kernels run in Triton's interpreter.  Triton decides when it is loaded,
+# which any test may cause (torch's compiler loads it).
+if not any(Path("/dev").glob("nvidia[0-9]*")):
+    os.environ.setdefault("TRITON_INTERPRET", "1")
+
 TEMPLATE = "with_tables"
 _numbers = itertools.count()
 

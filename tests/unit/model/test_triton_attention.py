@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import os
-
 import pytest
 import torch
 
-if not torch.cuda.is_available():
-    os.environ["TRITON_INTERPRET"] = "1"  # before the kernels are imported
+# tests/conftest.py has set TRITON_INTERPRET where there is no GPU.
 pytest.importorskip("triton")
 
 from model.kernels import triton_attention as kernel

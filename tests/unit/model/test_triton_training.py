@@ -6,15 +6,13 @@ in float32, so that only the order of additions differs.
 
 from __future__ import annotations
 
-import os
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
-if not torch.cuda.is_available():
-    os.environ["TRITON_INTERPRET"] = "1"  # before the kernels are imported
+# tests/conftest.py has set TRITON_INTERPRET where there is no GPU.
 pytest.importorskip("triton")
 
 from model.augment import normalise
