@@ -22,6 +22,7 @@ from search.sessions import Session, checkpoint_dir, database, opened
 from search.signals import StopRequest, signal_when_parent_dies, stop_on_signals
 from search.worker import Ending, Worker, WorkerSettings
 from search.worker_pool import WorkerPool
+from storage.errors import DatabaseGone
 
 log = logging.getLogger(__name__)
 
@@ -70,7 +71,14 @@ def serve_worker(options: WorkerOptions) -> int:
             give_up=lambda: stop.count > 0,
         ) as session,
     ):
-        ending = _make_worker(options, session, device, stop).run()
+        try:
+            ending = _make_worker(options, session, device, stop).run()
+        except DatabaseGone as error:
+            if not stop:
+                raise
+            # Asked to stop while the database was away: the lease hands the trial on.
+            log.warning("%s", error)
+            ending = Ending.STOPPED
     log.info("%s", ending.value)
     if ending is Ending.STOPPED:
         return EXIT_SIGINT if stop.reason == "SIGINT" else EXIT_SIGTERM

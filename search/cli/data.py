@@ -77,7 +77,8 @@ def check(
     data_dir: DataDirOption = None,
     json: JsonOption = False,
 ) -> int:
-    """Read every set that is here, training and test images, and show what it is.
+    """Read every set that is here, training and test images, and show what it is, with
+    what is wrong or doubtful about it.
 
     Nothing is downloaded.  Exit code 1 when a named set is not here, 2 when a file is
     damaged.
@@ -85,59 +86,44 @@ def check(
         nkat-search data check --data-dir ~/images
         nkat-search data check sd19_letters --json
     """
-    from model.data import load_dataset
-    from model.data.load import (
-        find_prepared,
-        require_name,
-        resolve_cache_dir,
-        resolve_data_dir,
-    )
+    from model.data.survey import check as survey
 
-    folder = resolve_data_dir(data_dir)
-    wanted = list(names or ())
-    if not wanted:
-        here = sorted(path.stem for path in folder.glob("*.npz")) if folder else []
-        wanted = list(dict.fromkeys((*ORIGINALS, *here)))
-    rows: list[dict[str, Any]] = []
-    for name in wanted:
-        require_name(name)
-        prepared = find_prepared(name, data_dir=data_dir)
-        cached = resolve_cache_dir(None) / f"{name}.npz"
-        path = prepared or (cached if cached.exists() else None)
-        if path is None:
-            rows.append({"name": name, "source": "not here", "file": None})
-            continue
-        dataset = load_dataset(name, data_dir=data_dir)
-        dataset.read_test()  # only looked at for damage; no score comes of it
-        rows.append(dataset.info.to_dict() | {"file": str(path)})
+    reports = survey(data_dir, list(names) if names else None)
+    rows = [report.to_dict() for report in reports]
     _show(rows, as_json=json)
-    missing = [row["name"] for row in rows if row["file"] is None]
-    if missing:
-        note_console().print(
-            f"not here: {', '.join(missing)}; `nkat-search data prepare` downloads the originals, "
-            "--data-dir names a folder of prepared files",
+    notes = note_console()
+    for report in reports:
+        for problem in report.problems:
+            notes.print(f"{report.name}: {problem}", soft_wrap=True)
+    if any(report.info is None and not report.damaged for report in reports):
+        notes.print(
+            "`nkat-search data prepare` downloads the originals, --data-dir names a folder of "
+            "prepared files",
             soft_wrap=True,
         )
-    return 1 if missing else 0
+    if any(report.damaged for report in reports):
+        return 2
+    return 1 if any(report.info is None for report in reports) else 0
 
 
 def _show(rows: list[dict[str, Any]], *, as_json: bool) -> None:
     if as_json:
         print_json(rows)
         return
+    from rich.box import SIMPLE_HEAD
     from rich.table import Table
 
-    table = Table()
-    for heading in ("data set", "title", "from", "images", "classes", "train", "test", "sha256"):
+    table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
+    for heading in ("data set", "from", "images", "classes", "train", "test", "sha256"):
         table.add_column(heading, no_wrap=heading in ("data set", "from", "sha256"))
     for row in rows:
         if "checksum" not in row:
-            table.add_row(row["name"], "", row["source"])
+            state = "damaged" if row["damaged"] else "not here"
+            table.add_row(row["name"], state)
             continue
         size = row["image_size"]
         table.add_row(
             row["name"],
-            row["title"],
             row["source"],
             f"{size}x{size}x{row['channels']}",
             str(row["classes"]),

@@ -229,8 +229,19 @@ def test_data_check_says_what_is_here(images):
     assert done.returncode == 1  # three of the four originals are not here
     rows = {row["name"]: row for row in json.loads(done.stdout)}
     assert rows["cifar10"]["train_size"] == 300
-    assert rows["mnist"]["file"] is None
+    assert rows["mnist"]["path"] is None
     assert nkat("data", "check", "cifar10", "--data-dir", images).returncode == 0
+
+
+def test_a_damaged_set_is_said_beside_the_good_ones(images, tmp_path):
+    (tmp_path / "cifar10.npz").write_bytes((images / "cifar10.npz").read_bytes())
+    (tmp_path / "mnist.npz").write_bytes(b"not a zip")
+    done = nkat("data", "check", "--json", "--data-dir", tmp_path, env={"NKAT_CACHE_DIR": "/none"})
+    assert done.returncode == 2
+    rows = {row["name"]: row for row in json.loads(done.stdout)}
+    assert rows["mnist"]["damaged"]
+    assert rows["cifar10"]["train_size"] == 300
+    assert "mnist.npz" in done.stderr
 
 
 def test_an_exported_configuration_trains_to_the_same_score(images, tmp_path):
