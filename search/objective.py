@@ -20,12 +20,8 @@ from model.config import ModelConfig, TrainConfig
 from nkat_errors import NkatError
 from search.config import ImageFacts, SearchFile
 from search.messages import EpochDone, Event, Finished, Job, NotSaved, Saved, Stage, Stopped
-from search.outcome import Judge, SetResult
+from search.outcome import STAGE_2_STEP, Judge, SetResult
 from storage.checkpoints import CheckpointStore
-
-STAGE_2_STEP = 10_000
-"""Stage-2 reports start above this step, so that a pruner never compares a stage-2
-bound with a stage-1 epoch (their meanings differ)."""
 
 
 class CannotTrain(NkatError):

@@ -25,6 +25,10 @@ from search.score import (
     score_all,
 )
 
+STAGE_2_STEP = 10_000
+"""Stage-2 reports start above this step, so that a pruner never compares a stage-2
+bound with a stage-1 epoch (their meanings differ)."""
+
 NEVER_SCORED = 0.0
 """Graded report of a trial that could not be trained at all: the worst score."""
 
@@ -116,7 +120,7 @@ class Judge:
         self, results: Mapping[str, SetResult], dataset: str, kind: str, reason: str
     ) -> Finished:
         """Out of memory or NaN on `dataset`: graded by what was reached before."""
-        step = 1 if dataset == self._names[0] else 10_000 + self._names.index(dataset)
+        step = 1 if dataset == self._names[0] else STAGE_2_STEP + self._names.index(dataset)
         graded = NEVER_SCORED
         if results:
             graded = global_tpe_score(self._accuracies(results).values(), self._lambda)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -82,8 +82,7 @@ def database(given: str | None, state: Path | None, *, make: bool = False) -> It
     """
     url = storage_url(given)
     if url is not None:
-        with nullcontext():
-            yield url
+        yield url
         return
     folder = state_dir(state) / "postgres"
     if not make and not (folder / "PG_VERSION").exists():

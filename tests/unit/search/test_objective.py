@@ -10,7 +10,8 @@ import pytest
 
 from search.config import SearchFile, parse_search_text
 from search.messages import EpochDone, Event, Finished, Job, NotSaved, Saved, Stopped
-from search.objective import STAGE_2_STEP, Progress, TwoStageObjective
+from search.objective import Progress, TwoStageObjective
+from search.outcome import STAGE_2_STEP
 from search.rehearsal import Rehearsal, RehearsedSetTrainer
 from search.score import weight
 from storage.checkpoints import CheckpointStore
