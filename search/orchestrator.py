@@ -25,6 +25,7 @@ from search.notes import (
     write_trial_note,
 )
 from search.signals import StopRequest
+from search.worker import BEATS_PER_LEASE
 from storage.board import Board
 from storage.checkpoints import CheckpointStore
 from storage.records import Counts, SearchRecord
@@ -90,7 +91,7 @@ class Orchestrator:
                 log.error("%s", paused)
             beat = self._board.beat(self._id)
             self.command, self.message = beat.command, beat.message
-            self._beat_due = now + self._search.service.lease_s / 4
+            self._beat_due = now + self._search.service.lease_s / BEATS_PER_LEASE
         counts = self._board.counts()
         if now >= self._sweep_due and self._checkpoints is not None:
             self._checkpoints.sweep(self._board.over_numbers())

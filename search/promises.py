@@ -15,6 +15,7 @@ from nkat_errors import NkatError
 from search.config import SearchFile
 from search.outcome import Judge
 from search.rehearsal import Rehearsal, RehearsedSetTrainer
+from search.worker import BEATS_PER_LEASE
 from storage.board import Board
 from storage.engine import idle_limit_s
 from storage.records import AttemptRow
@@ -23,8 +24,6 @@ from storage.states import Attempt
 
 RESULTS = (Attempt.COMPLETE, Attempt.PRUNED)
 FAILURES = (Attempt.FAILED, Attempt.LOST)
-REAPINGS_PER_LEASE = 4
-"""Orchestrator and workers each look for silent workers that often."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,7 +71,7 @@ class Silence:
         reaper forgives from its own first look on, which comes up to an interval and one
         retry's wait after the start.
         """
-        interval_s = self.lease_s / REAPINGS_PER_LEASE
+        interval_s = self.lease_s / BEATS_PER_LEASE
         held_s = max(self.lease_s, interval_s + idle_limit_s(self.lease_s))
         first_look_s = interval_s + FIRST_WAIT_S + JITTER_S if self.restarts else 0.0
         return held_s + 2 * interval_s + first_look_s + self.round_s
@@ -117,7 +116,7 @@ def check_promises(
             f"more than {silence.allowed_s:.1f} s",
             held=not unfinished and silence.longest_s <= silence.allowed_s,
             counts=f"{len(unfinished)} left, longest silence {silence.longest_s:.1f} s (lease "
-            f"{silence.lease_s:.1f}, two reapings {2 * silence.lease_s / REAPINGS_PER_LEASE:.1f}, "
+            f"{silence.lease_s:.1f}, two reapings {2 * silence.lease_s / BEATS_PER_LEASE:.1f}, "
             f"our slowest look {silence.round_s:.1f}, {silence.restarts} database restarts)",
         ),
         Promise(

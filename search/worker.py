@@ -40,6 +40,8 @@ from storage.states import Command
 
 log = logging.getLogger(__name__)
 
+BEATS_PER_LEASE = 4
+"""Workers and the orchestrator beat, and look for silent workers, that often."""
 TICK_S = 0.5
 """Longest wait in one go: how soon a signal or a lost lease is noticed."""
 READY_TIMEOUT_S = 300.0
@@ -186,7 +188,7 @@ class Worker:
         if self._clock() < self._beat_due:
             return
         beat = self._board.beat(self._id)
-        self._beat_due = self._clock() + self._search.service.lease_s / 4
+        self._beat_due = self._clock() + self._search.service.lease_s / BEATS_PER_LEASE
         self._command = beat.command
         # Every worker reaps, so a search without an orchestrator loses nothing either.
         self._board.reap(self._search.service.lease_s)
