@@ -89,8 +89,7 @@ def finish(
     trial = fresh_trial()
     try:
         with tx.connection.begin_nested():
-            for key, item in user_attrs.items():
-                trial.set_user_attr(key, item)
+            tx.set_user_attrs(trial._trial_id, user_attrs)
             for key, violation in constraints.items():
                 trial.set_constraint(key, violation)
             trial.study.tell(trial, value, state=state)

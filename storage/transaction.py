@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -16,8 +17,10 @@ from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler
 from optuna.storages import BaseStorage, RDBStorage
 from optuna.storages._cached_storage import _CachedStorage
+from optuna.storages._rdb.models import TrialUserAttributeModel
 from optuna.trial import FrozenTrial, Trial, TrialState
 from sqlalchemy import Connection, CursorResult, Engine
+from sqlalchemy.dialects import postgresql
 
 from storage.engine import joined, optuna_storage
 from storage.errors import StudyGone
@@ -59,6 +62,29 @@ class Transaction:
     def trial_state(self, trial_id: int) -> TrialState:
         """Optuna's state of a trial, from the database."""
         return self.storage.get_trial(trial_id).state
+
+    def set_user_attrs(self, trial_id: int, attrs: Mapping[str, Any]) -> None:
+        """What `Trial.set_user_attr` does for each of `attrs`, in one statement for all.
+
+        Optuna's own sends two for each, and a result has some thirty.  Unlike Optuna this
+        does not refuse a finished trial: tell the trial in the same savepoint, that does.
+
+        Raises:
+            TypeError: a value that JSON has no form for.
+        """
+        if not attrs:
+            return
+        rows = [
+            {"trial_id": trial_id, "key": key, "value_json": json.dumps(value)}
+            for key, value in attrs.items()
+        ]
+        insert = postgresql.insert(TrialUserAttributeModel).values(rows)
+        self.connection.execute(
+            insert.on_conflict_do_update(
+                index_elements=[TrialUserAttributeModel.trial_id, TrialUserAttributeModel.key],
+                set_={"value_json": insert.excluded.value_json},
+            )
+        )
 
     def unfinished(self) -> dict[int, FrozenTrial]:
         """RUNNING and WAITING trials by id, oldest first (do not change them)."""
