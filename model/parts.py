@@ -19,7 +19,7 @@ from model.data.device import DeviceSet
 from model.ema import AveragedWeights
 from model.optim import Optimizers
 from model.schedule import Schedule
-from model.vit import NKATViT, build_network
+from model.vit import NKATViT, build_network, empty_network
 from nkat_errors import BadInput
 
 _STREAMS = ("weights", "order", "augment", "dropout")
@@ -81,9 +81,7 @@ class TrainingParts:
         network.use_generator(generators["dropout"])
         average = None
         if train_config.ema > 0:
-            with torch.device("meta"):
-                averaged = NKATViT(model_config)
-            averaged.to_empty(device=device)
+            averaged = empty_network(model_config, device=device)
             average = AveragedWeights(network=network, averaged=averaged, ema=train_config.ema)
         return cls(
             model_config=model_config,

@@ -7,9 +7,12 @@ images -> colour norm -> stem -> patches -> + position -> dropout
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from model.attention import COLOUR_CHANNELS, NKATAttention, Theta
 from model.block import Block
@@ -101,23 +104,44 @@ class NKATViT(nn.Module):
             _initialise_own(module, generator)
 
 
+class _NothingWritten(TorchFunctionMode):
+    """In-place functions do nothing: tensors without memory have no values to set, and
+    drawing "into" them makes torch import its whole compiler, seconds of a first start."""
+
+    def __torch_function__(
+        self,
+        func: Callable[..., Any],
+        types: Sequence[type],
+        args: tuple[Any, ...] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> Any:
+        name = getattr(func, "__name__", "")
+        if name.endswith("_") and not name.endswith("__") and name != "requires_grad_":
+            return args[0] if args else (kwargs or {})["tensor"]
+        return func(*args, **(kwargs or {}))
+
+
+def empty_network(config: ModelConfig, *, device: torch.device | str) -> NKATViT:
+    """A network whose weights have no value yet; on `meta` none has memory either."""
+    with _NothingWritten(), torch.device("meta"):
+        network = NKATViT(config)
+    return network if torch.device(device).type == "meta" else network.to_empty(device=device)
+
+
 def build_network(config: ModelConfig, *, seed: int, device: str = "cpu") -> NKATViT:
     """A network whose first weights depend on `seed` alone, on every device.
 
     The weights are drawn on the CPU by a generator of their own; torch's global
     generator is neither read nor moved.
     """
-    with torch.device("meta"):
-        network = NKATViT(config)
-    network.to_empty(device="cpu")
+    network = empty_network(config, device="cpu")
     network.initialise(torch.Generator().manual_seed(seed))
     return network.to(device)
 
 
 def count_parameters(config: ModelConfig) -> int:
     """Trainable parameters, without allocating any."""
-    with torch.device("meta"):
-        network = NKATViT(config)
+    network = empty_network(config, device="meta")
     return sum(parameter.numel() for parameter in network.parameters())
 
 

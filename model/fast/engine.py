@@ -19,12 +19,16 @@ from model.config import ModelConfig
 from model.data.info import DatasetInfo
 from model.fast import optimizer_kernels
 from model.fast.ends import Ends
+from model.fast.front import make_front
 from model.fast.layout import Layout, make_layout
 from model.fast.pictures import Pictures
 from model.fast.recipe import Values, shape_of
 from model.fast.trunk import Flats, Trunk
 from model.kernels.triton_launch import compiling_together, launch
-from model.vit import NKATViT
+from model.vit import empty_network
+
+_BRANCHES = 2
+"""Streams beside the main one, for gradients that only the optimiser waits for."""
 
 _WARM_UPS = 2
 """Eager steps before capture: kernels are compiled and libraries initialised there."""
@@ -59,7 +63,7 @@ class Engine:
     ) -> None:
         self.config, self.steps, self.dtype = shape_of(config), steps, dtype
         self.device = device
-        self.network, self.averaged = (self._empty_network() for _ in range(2))
+        self.network, self.averaged = (empty_network(self.config, device=device) for _ in range(2))
         self.averaged.eval().requires_grad_(False)
         self.layout: Layout = make_layout(self.network)
         self.flats = Flats.empty(self.layout, device=device, dtype=dtype)
@@ -67,7 +71,7 @@ class Engine:
         self.layout.bind(self.averaged, self.flats.average)
         self.values = Values.empty(depth=config.depth, rows=table_rows, device=device)
         self.losses = torch.zeros(steps * batch, device=device)
-        plain_input = config.color_norm == "off"
+        plain_input = config.color_norm == "off" or config.channels == 1
         self.pictures = Pictures(
             info=info,
             images=steps * batch,
@@ -92,18 +96,22 @@ class Engine:
             counter=self.values.counter,
             losses=self.losses,
         )
-        named = dict(self.network.named_parameters())
-        self._front = [named[name] for name in self.layout.front]
-        self._front_grads = [
-            self.layout.places[name].view(self.flats.high_grads, first=self.layout.low)
-            for name in self.layout.front
-        ]
+        self.front = make_front(
+            network=self.network,
+            layout=self.layout,
+            flats=self.flats,
+            pictures=self.pictures.out,
+            dtype=dtype,
+        )
         places, flats = self.layout.places, self.flats
         self._patch_weight = places["patches.project.weight"].view(flats.copies)
         self._patch_bias = places["patches.project.bias"].view(flats.copies)
         self._patch_grad = places["patches.project.weight"].view(flats.low_grads)
         self._patches = torch.empty_like(self.ends.dpatches)
-        self._side = _new_stream(device) if device.type == "cuda" else None
+        rows, pixels = len(self._patches), self._patch_weight.shape[1]
+        self._dpixels = self._patches.new_empty(rows if self.layout.front else 0, pixels)
+        branches = _BRANCHES if device.type == "cuda" else 0
+        self._branches = [_new_stream(device) for _ in range(branches)]
         self._squares = torch.zeros(optimizer_kernels.PARTS, device=device)
         self._graph: torch.cuda.CUDAGraph | None = None
         self.owner: object | None = None
@@ -127,7 +135,8 @@ class Engine:
                 self.values.counter.zero_()
         torch.cuda.current_stream(self.device).wait_stream(stream)
         self._graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(self._graph):
+        # what the branches do waits for room beside the main stream's next kernel
+        with torch.cuda.graph(self._graph, stream=_new_stream(self.device, priority=-1)):
             self.step()
 
     def run_epoch(self, *, seed: Tensor) -> None:
@@ -153,42 +162,40 @@ class Engine:
         """One whole training step, eagerly."""
         ends, trunk = self.ends, self.trunk
         self.pictures.prepare(ends.labels, ends.partners, ends.share)
-        images = self.pictures.out.permute(0, 3, 1, 2)
-        network = self.network
-        with torch.enable_grad(), self._autocast():
-            cut = network.patches.grid.cut(network.stem(network.color_norm(images)))
-        pixels = cut.detach().flatten(0, 1).to(self.dtype)
+        pixels = self.front.forward()
         torch.addmm(self._patch_bias, pixels, self._patch_weight.t(), out=self._patches)
         ends.embed(self._patches)
         trunk.forward()
         ends.head()
         trunk.backward(ends.dpooled)
         ends.embed_back()
-        with self._beside():
+        with self._beside(0):
             trunk.weight_gradients()
+            torch.mm(ends.dpatches.t(), pixels, out=self._patch_grad)
+        with self._beside(1):
+            trunk.vector_gradients()
             ends.head_gradients()
             ends.embed_gradients()
-            torch.mm(ends.dpatches.t(), pixels, out=self._patch_grad)
-        if self._front:
-            dcut = torch.mm(ends.dpatches, self._patch_weight).view(cut.shape)
-            found = torch.autograd.grad(cut, self._front, dcut.to(cut.dtype))
-            torch._foreach_copy_(self._front_grads, list(found))
+        if self.layout.front:
+            torch.mm(ends.dpatches, self._patch_weight, out=self._dpixels)
+            self.front.backward(self._dpixels)
         self._join()
         self._update()
 
     @contextlib.contextmanager
-    def _beside(self) -> Iterator[None]:
-        """Work that the stem's backward pass need not wait for, nor it for that."""
-        if self._side is None:
+    def _beside(self, branch: int) -> Iterator[None]:
+        """Work of which nothing else waits before `_join`, nor it for anything later."""
+        if not self._branches:
             yield
             return
-        self._side.wait_stream(torch.cuda.current_stream(self.device))
-        with torch.cuda.stream(self._side):
+        stream = self._branches[branch]
+        stream.wait_stream(torch.cuda.current_stream(self.device))
+        with torch.cuda.stream(stream):
             yield
 
     def _join(self) -> None:
-        if self._side is not None:
-            torch.cuda.current_stream(self.device).wait_stream(self._side)
+        for stream in self._branches:
+            torch.cuda.current_stream(self.device).wait_stream(stream)
 
     def _update(self) -> None:
         flats, layout, values = self.flats, self.layout, self.values
@@ -224,24 +231,17 @@ class Engine:
         )
         launch(optimizer_kernels.advance, (1,))(values.counter, values.seed)
 
-    def _autocast(self) -> torch.autocast:
-        # a cached cast would be freed while the graph still reads it
-        return torch.autocast(
-            self.device.type,
-            dtype=torch.bfloat16,
-            enabled=self.dtype == torch.bfloat16,
-            cache_enabled=False,
-        )
-
-    def _empty_network(self) -> NKATViT:
-        with torch.device("meta"):
-            network = NKATViT(self.config)
-        return network.to_empty(device=self.device)
-
     @property
     def bytes(self) -> int:
         """Device memory of the engine's own buffers (the graph's pool comes on top)."""
-        owners = (self.trunk, self.ends, self.pictures, self.flats, self.values)
+        owners = (
+            self.trunk,
+            self.ends,
+            self.pictures,
+            self.flats,
+            self.values,
+            *self.front.owners,
+        )
         tensors = {
             value.untyped_storage()._cdata: value.untyped_storage().nbytes()
             for owner in owners
@@ -268,8 +268,8 @@ def predicted_bytes(
     return planned.bytes
 
 
-def _new_stream(device: torch.device) -> torch.cuda.Stream:
-    return torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+def _new_stream(device: torch.device, *, priority: int = 0) -> torch.cuda.Stream:
+    return torch.cuda.Stream(device, priority=priority)  # type: ignore[no-untyped-call]
 
 
 def _fields(owner: object) -> list[object]:

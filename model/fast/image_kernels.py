@@ -86,6 +86,12 @@ def pixels(image_ptr, position, channel, PLANE: tl.constexpr):
 
 
 @triton.jit
+def chosen(channel, c0, c1, c2):
+    """The input's channel of an output's."""
+    return tl.where(channel == 0, c0, tl.where(channel == 1, c1, c2))
+
+
+@triton.jit
 def grey_of(r, g, b):
     return tl.floor(r * 0.2989 + g * 0.587 + b * 0.114)
 
@@ -203,60 +209,52 @@ def augment_images(
     share = tl.load(blend_ptr + code)
     mask = tl.load(mask_ptr + code).to(tl.int32)
     invert_from = tl.load(invert_ptr + code).to(tl.float32)
+    # loops at run time: unrolled, channels times pixels around compile for seconds
     if operation == SHARPNESS:
         strength = tl.load(sharpen_ptr + code)
         inner = ok & (y > 0) & (y < SIZE - 1) & (x > 0) & (x < SIZE - 1)
-        for channel in tl.static_range(CHANNELS):
-            from_channel = c0 if channel == 0 else (c1 if channel == 1 else c2)
+        for channel in range(CHANNELS):
+            from_channel = chosen(channel, c0, c1, c2)
             v = pixels(image_ptr, p, from_channel, PLANE)
             box = v * 4.0
-            for dy in tl.static_range(-1, 2):
-                for dx in tl.static_range(-1, 2):
-                    q = source(
-                        y + dy,
-                        x + dx,
-                        inner,
-                        table,
-                        shift_y,
-                        shift_x,
-                        flipped,
-                        SIZE,
-                        FIRST,
-                        REFLECT,
-                    )
-                    q = tl.where(inner, q, -1)
-                    box += pixels(image_ptr, q, from_channel, PLANE)
+            for near in range(9):
+                q = source(
+                    y + near // 3 - 1,
+                    x + near % 3 - 1,
+                    inner,
+                    table,
+                    shift_y,
+                    shift_x,
+                    flipped,
+                    SIZE,
+                    FIRST,
+                    REFLECT,
+                )
+                q = tl.where(inner, q, -1)
+                box += pixels(image_ptr, q, from_channel, PLANE)
             blurred = tl.floor(box * (1.0 / 13) + 0.5)
             out = clamp(v + tl.where(inner, (blurred - v) * strength, 0.0))
             tl.store(out_at + channel * PLANE, tl.floor(out).to(tl.uint8), ok)
     else:
+        other = tl.zeros([BLOCK], tl.float32)
         if CHANNELS == 3:
-            r = pixels(image_ptr, p, c0, PLANE)
-            g = pixels(image_ptr, p, c1, PLANE)
-            b = pixels(image_ptr, p, c2, PLANE)
-            other = tl.zeros_like(r)
             if (operation == COLOR) | (operation == CONTRAST):
-                other = grey_of(r, g, b)
-                if operation == CONTRAST:
-                    mean = tl.sum(tl.where(ok, other, 0.0), 0) / PLANE
-                    other = mean + tl.zeros_like(r)
-            r = recolour(r, ok, operation, other, keep, share, mask, invert_from, BLOCK, PLANE)
-            g = recolour(g, ok, operation, other, keep, share, mask, invert_from, BLOCK, PLANE)
-            b = recolour(b, ok, operation, other, keep, share, mask, invert_from, BLOCK, PLANE)
-            tl.store(out_at, r.to(tl.uint8), ok)
-            tl.store(out_at + PLANE, g.to(tl.uint8), ok)
-            tl.store(out_at + 2 * PLANE, b.to(tl.uint8), ok)
+                r = pixels(image_ptr, p, c0, PLANE)
+                g = pixels(image_ptr, p, c1, PLANE)
+                other = grey_of(r, g, pixels(image_ptr, p, c2, PLANE))
         else:
-            v = pixels(image_ptr, p, 0, PLANE)
-            other = tl.zeros_like(v)
             if operation == CONTRAST:
-                mean = tl.sum(tl.where(ok, v, 0.0), 0) / PLANE
-                other = mean + tl.zeros_like(v)
+                other = pixels(image_ptr, p, 0, PLANE)
             if operation == COLOR:  # a grey image has no colour to change
                 keep = 1.0
                 share = 0.0
+        if operation == CONTRAST:
+            mean = tl.sum(tl.where(ok, other, 0.0), 0) / PLANE
+            other = mean + tl.zeros([BLOCK], tl.float32)
+        for channel in range(CHANNELS):
+            v = pixels(image_ptr, p, chosen(channel, c0, c1, c2), PLANE)
             v = recolour(v, ok, operation, other, keep, share, mask, invert_from, BLOCK, PLANE)
-            tl.store(out_at, v.to(tl.uint8), ok)
+            tl.store(out_at + channel * PLANE, v.to(tl.uint8), ok)
 
 
 @triton.jit
@@ -327,7 +325,7 @@ def prepare_batch(
     tl.store(partners_out_ptr + image, tl.load(labels_ptr + tl.load(order_ptr + partner)))
     own_blank = blanked(uniform_ptr + own.to(tl.int64) * columns, y, x, side, SIZE)
     partner_blank = blanked(uniform_ptr + partner.to(tl.int64) * columns, y, x, side, SIZE)
-    for channel in tl.static_range(CHANNELS):
+    for channel in range(CHANNELS):
         mean = tl.load(mean_ptr + channel)
         std = tl.load(std_ptr + channel)
         a = tl.load(images_ptr + (own.to(tl.int64) * CHANNELS + channel) * PLANE + at, ok, other=0)

@@ -13,14 +13,18 @@ class RowLaunch:
 
     Args:
         rows: rows a program holds at once.
-        warps: of a program.  One, where a program sums along rows: several would share
-            a row, and meet at a barrier for every sum.
+        warps: of a program.  Where a program sums along rows no more than `rows`: several
+            would share a row, and meet at a barrier for every sum.
+        chunk: columns that a warp covers at once.
+        stages: rounds of a loop whose loads are under way at once.
         few, many: at most so many programs, each then loops (kernels that keep partial
             sums); `many` from `LONG` rows on.
     """
 
     rows: int
     warps: int
+    chunk: int = 256
+    stages: int = 1
     few: int = 1 << 30
     many: int = 1 << 30
 
@@ -28,14 +32,34 @@ class RowLaunch:
         return min(self.few if rows < LONG else self.many, -(-rows // self.rows))
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StemLaunch:
+    """How the stem's kernels are launched.
+
+    Args:
+        programs: at most so many, each then loops; as many partial sums the next kernel
+            reads, in every program.
+        tile: outputs (pixels times channels) a program of a convolution takes at once.
+        depth: pixels that a weight's gradient sums at once.
+        norm_tile, norm_warps: of BatchNorm's kernels.
+    """
+
+    programs: int
+    tile: int
+    depth: int
+    norm_tile: int
+    norm_warps: int
+
+
 LONG = 1 << 14
 """Rows from which a kernel is bound by memory, not by latency."""
 
 NORM = RowLaunch(rows=2, warps=1)
-NORM_BACK = RowLaunch(rows=1, warps=1, few=528, many=2112)
-GELU_BACK = RowLaunch(rows=32, warps=2, few=264, many=264)
+NORM_BACK = RowLaunch(rows=1, warps=1, stages=3, few=396, many=1056)
+GELU_BACK = RowLaunch(rows=16, warps=1, few=136, many=264)
 GELU_COLUMNS = 64
 POOL = RowLaunch(rows=32, warps=4)
+STEM = StemLaunch(programs=128, tile=4096, depth=64, norm_tile=8192, norm_warps=8)
 
 
 def width(dim: int) -> int:

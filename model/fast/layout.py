@@ -27,7 +27,10 @@ _ALIGN = 64
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """One tensor's first element in the flat buffer, and its shape."""
+    """One tensor's first element in the flat buffer, and its shape.
+
+    A convolution's weights lie channels last: all channels of one tap side by side.
+    """
 
     start: int
     shape: tuple[int, ...]
@@ -35,7 +38,11 @@ class Place:
     def view(self, flat: Tensor, *, first: int = 0) -> Tensor:
         """The tensor in `flat`, which begins at element `first` of the whole."""
         begin = self.start - first
-        return flat[begin : begin + _size(self.shape)].view(self.shape)
+        there = flat[begin : begin + _size(self.shape)]
+        if len(self.shape) != 4:
+            return there.view(self.shape)
+        out, channels, *kernel = self.shape
+        return there.view(out, *kernel, channels).permute(0, 3, 1, 2)
 
 
 @dataclass(frozen=True, slots=True)

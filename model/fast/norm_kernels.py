@@ -100,6 +100,15 @@ def residual_norm_forward(
     tl.store(h_ptr + at, h.to(h_ptr.dtype.element_ty), ok)
 
 
+@triton.jit
+def over_columns(x):
+    """[1, ROWS, 1]: sums over the columns of x [CHUNKS, ROWS, CHUNK].
+
+    A row is cut into chunks that one warp covers: with the chunks in front the compiler
+    gives every row to one warp, and no sum has to wait for another."""
+    return tl.sum(tl.sum(x, 0, keep_dims=True), 2, keep_dims=True)
+
+
 @triton.jit(do_not_specialize_on_alignment=_LAYER_POINTERS)
 def norm_residual_backward(
     dx_ptr,
@@ -129,7 +138,9 @@ def norm_residual_backward(
     tokens,
     DIM: tl.constexpr,
     BLOCK: tl.constexpr,
+    CHUNK: tl.constexpr,
     ROWS: tl.constexpr,
+    STAGES: tl.constexpr,
     POOL: tl.constexpr,
     OWN_THETA: tl.constexpr,
     BRANCH: tl.constexpr,
@@ -146,73 +157,80 @@ def norm_residual_backward(
     partial: float32 [programs, 3, DIM], each program's part of the gradients of the
     norm's weight and bias and of y_bias.
     """
-    col = tl.arange(0, BLOCK)
+    CHUNKS: tl.constexpr = BLOCK // CHUNK
+    col = tl.arange(0, CHUNKS)[:, None] * CHUNK + tl.arange(0, CHUNK)[None, :]
     col_ok = col < DIM
-    weight = tl.load(weight_ptr + col, col_ok, other=0.0)
+    weight = tl.load(weight_ptr + col, col_ok, other=0.0)[:, None, :]
     # summed over rows at the end only: sums across warps are dear
-    sum_weight = tl.zeros([ROWS, BLOCK], tl.float32)
-    sum_bias = tl.zeros([ROWS, BLOCK], tl.float32)
-    sum_y_bias = tl.zeros([ROWS, BLOCK], tl.float32)
-    y_bias = tl.zeros([BLOCK], tl.float32)
+    sum_weight = tl.zeros([CHUNKS, ROWS, CHUNK], tl.float32)
+    sum_bias = tl.zeros([CHUNKS, ROWS, CHUNK], tl.float32)
+    sum_y_bias = tl.zeros([CHUNKS, ROWS, CHUNK], tl.float32)
+    y_bias = tl.zeros([CHUNKS, 1, CHUNK], tl.float32)
     scale = 0.0
     if BRANCH != NO_BRANCH:
-        y_bias = tl.load(y_bias_ptr + col, col_ok, other=0.0)
+        y_bias = tl.load(y_bias_ptr + col, col_ok, other=0.0)[:, None, :]
         scale = tl.load(y_scale_ptr)
-    for start in range(tl.program_id(0) * ROWS, rows, tl.num_programs(0) * ROWS):
+    for start in tl.range(
+        tl.program_id(0) * ROWS, rows, tl.num_programs(0) * ROWS, num_stages=STAGES
+    ):
         row = start + tl.arange(0, ROWS)
         row_ok = row < rows
-        ok = row_ok[:, None] & col_ok[None, :]
-        at = row.to(tl.int64)[:, None] * DIM + col[None, :]
+        ok = row_ok[None, :, None] & col_ok[:, None, :]
+        at = row.to(tl.int64)[None, :, None] * DIM + col[:, None, :]
+        x = tl.load(x_ptr + at, ok, other=0.0)
+        dx = tl.zeros([CHUNKS, ROWS, CHUNK], tl.float32)
+        y = tl.zeros([CHUNKS, ROWS, CHUNK], tl.float32)
         if POOL == 0:
             dh = tl.load(dh_ptr + at, ok, other=0.0).to(tl.float32)
+            dx = tl.load(dx_ptr + at, ok, other=0.0)
         else:
-            of_image = (row // tokens).to(tl.int64)[:, None] * DIM + col[None, :]
+            of_image = (row // tokens).to(tl.int64)[None, :, None] * DIM + col[:, None, :]
             dh = tl.load(dh_ptr + of_image, ok, other=0.0).to(tl.float32)
-            if POOL == 1:  # noqa: SIM108 (the compiler wants statements)
+            if POOL == 1:
                 dh = dh / tokens
             else:
-                dh = tl.where((row % tokens == 0)[:, None], dh, 0.0)
-        x = tl.load(x_ptr + at, ok, other=0.0)
+                dh = tl.where((row % tokens == 0)[None, :, None], dh, 0.0)
+        if BRANCH != NO_BRANCH:
+            y = tl.load(y_ptr + at, ok, other=0.0).to(tl.float32)
         mean = tl.load(mean_ptr + row, row_ok, other=0.0)
         rstd = tl.load(rstd_ptr + row, row_ok, other=1.0)
-        centred = tl.where(ok, x - mean[:, None], 0.0)
-        normed = centred * rstd[:, None]
+        centred = tl.where(ok, x - mean[None, :, None], 0.0)
+        normed = centred * rstd[None, :, None]
         sum_weight += dh * normed
         sum_bias += dh
-        scaled = dh * weight[None, :]
-        about_mean = tl.sum(scaled, 1) / DIM
-        about_spread = tl.sum(scaled * normed, 1) / DIM
-        dx = (scaled - about_mean[:, None] - normed * about_spread[:, None]) * rstd[:, None]
-        if POOL == 0:
-            dx += tl.load(dx_ptr + at, ok, other=0.0)
+        scaled = dh * weight
+        about_mean = over_columns(scaled) / DIM
+        about_spread = over_columns(scaled * normed) / DIM
+        dx += (scaled - about_mean - normed * about_spread) * rstd[None, :, None]
         if OWN_THETA:
             tanh, sigmoid = theta_parts(mean, rstd)
             given = tl.load(own_dfactor_ptr + row, row_ok, other=0.0)
             given = given * tl.load(own_theta_weight_ptr)
             by_mean = given * tl.load(own_alpha_ptr) * (1.0 - tanh * tanh) / DIM
             by_variance = given * tl.load(own_beta_ptr) * sigmoid * (1.0 - sigmoid) * (2.0 / DIM)
-            dx += by_mean[:, None] + by_variance[:, None] * centred
+            dx += by_mean[None, :, None] + by_variance[None, :, None] * centred
         tl.store(dx_out_ptr + at, dx, ok)
         if BRANCH != NO_BRANCH:
             dx = tl.where(ok, dx, 0.0)
-            y = tl.load(y_ptr + at, ok, other=0.0).to(tl.float32)
-            with_y = tl.sum(dx * y, 1)
-            factor = tl.full([ROWS], 1.0, tl.float32)
+            with_y = over_columns(dx * y)
+            factor = tl.full([1, ROWS, 1], 1.0, tl.float32)
+            own_row = row[None, :, None]
+            own_row_ok = row_ok[None, :, None]
             if BRANCH == ATTENTION:
                 tanh_y, sigmoid_y = theta_parts(
-                    tl.load(theta_mean_ptr + row, row_ok, other=0.0),
-                    tl.load(theta_rstd_ptr + row, row_ok, other=1.0),
+                    tl.load(theta_mean_ptr + own_row, own_row_ok, other=0.0),
+                    tl.load(theta_rstd_ptr + own_row, own_row_ok, other=1.0),
                 )
                 theta = tl.load(alpha_ptr) * tanh_y + tl.load(beta_ptr) * sigmoid_y
                 factor = 1.0 + tl.load(theta_weight_ptr) * theta
-                tl.store(dfactor_ptr + row, scale * with_y, row_ok)
-            with_bias = tl.sum(dx * y_bias[None, :], 1)
-            tl.store(dscale_ptr + row, factor * with_y + with_bias, row_ok)
-            dy = dx * (scale * factor)[:, None]
+                tl.store(dfactor_ptr + own_row, scale * with_y, own_row_ok)
+            with_bias = over_columns(dx * y_bias)
+            tl.store(dscale_ptr + own_row, factor * with_y + with_bias, own_row_ok)
+            dy = dx * (scale * factor)
             tl.store(dy_ptr + at, dy.to(dy_ptr.dtype.element_ty), ok)
             sum_y_bias += dx
     part_at = partial_ptr + tl.program_id(0) * 3 * DIM + col
-    tl.store(part_at, tl.sum(sum_weight, 0), col_ok)
-    tl.store(part_at + DIM, tl.sum(sum_bias, 0), col_ok)
+    tl.store(part_at, tl.sum(sum_weight, 1), col_ok)
+    tl.store(part_at + DIM, tl.sum(sum_bias, 1), col_ok)
     if BRANCH != NO_BRANCH:
-        tl.store(part_at + 2 * DIM, tl.sum(sum_y_bias, 0) * scale, col_ok)
+        tl.store(part_at + 2 * DIM, tl.sum(sum_y_bias, 1) * scale, col_ok)

@@ -95,7 +95,7 @@ class Trunk:
         self.h = low(2 * depth, rows, dim)
         self.qkv = low(depth, rows, 3 * dim)
         self.o, self.y, self.z = (low(depth, rows, dim) for _ in range(3))
-        self.pre, self.u = low(depth, rows, self.hidden), low(depth, rows, self.hidden)
+        self.slope, self.u = low(depth, rows, self.hidden), low(depth, rows, self.hidden)
         heads, tokens = config.heads, config.tokens
         self.lse = high(depth, batch, heads, tokens)
         self.mask = torch.empty(
@@ -143,17 +143,17 @@ class Trunk:
                 weights["fc1_bias"],
                 self.h[2 * layer + 1],
                 weights["fc1"].t(),
-                out=self.pre[layer],
+                out=self.slope[layer],
             )
-            count = self.pre[layer].numel()
+            count = self.slope[layer].numel()
             launch(gelu_kernels.gelu_forward, (triton.cdiv(count, _GELU_BLOCK),))(
-                self.pre[layer], self.u[layer], count, BLOCK=_GELU_BLOCK
+                self.slope[layer], self.u[layer], count, BLOCK=_GELU_BLOCK
             )
             torch.mm(self.u[layer], weights["fc2"].t(), out=self.z[layer])
 
     def backward(self, dpooled: Tensor) -> None:
         """From the pooled tokens' gradient float32 [batch, dim] to `dx` of x[0] and what
-        `weight_gradients` needs."""
+        the weights' gradients need."""
         depth = self.config.depth
         self._norm_back(2 * depth, dpooled)
         for layer in reversed(range(depth)):
@@ -161,7 +161,7 @@ class Trunk:
             torch.mm(self.dz[layer], weights["fc2"], out=self.dpre[layer])
             grid = (GELU_BACK.grid(self.rows), triton.cdiv(self.hidden, GELU_COLUMNS))
             launch(gelu_kernels.gelu_backward, grid)(
-                self.pre[layer],
+                self.slope[layer],
                 self.dpre[layer],
                 self.gelu_partial[layer],
                 self.rows,
@@ -189,10 +189,9 @@ class Trunk:
             self._norm_back(2 * layer, self.dh)
 
     def weight_gradients(self) -> None:
-        """All gradients of the stack's weights, after `backward`; independent of what else
-        follows it, so another stream may do this."""
-        depth = self.config.depth
-        low, high = self.flats.low_grads, self.flats.high_grads
+        """All gradients of the matrices, after `backward`; independent of what else follows
+        it, so another stream may do this."""
+        low = self.flats.low_grads
         for name, grad, given in (
             ("qkv", self.dqkv, self.h[0::2]),
             ("project", self.dy, self.o),
@@ -200,6 +199,10 @@ class Trunk:
             ("fc2", self.dz, self.u),
         ):
             torch.bmm(grad.transpose(1, 2), given, out=self.layout.stack(name, low))
+
+    def vector_gradients(self) -> None:
+        """All gradients of the biases, norms and scalars, after `backward`; as independent."""
+        high = self.flats.high_grads
         # dy and dz are the gradients of the *scaled* branches, as the matrices see them;
         # the attention's product was taken before its row factor, which dy already has.
 
@@ -216,7 +219,7 @@ class Trunk:
             rstd=self.rstd,
             theta_weights=self.theta_weights,
             out=sums("scalars"),
-            depth=depth,
+            depth=self.config.depth,
         )
 
     def _norm(self, norm: int) -> None:
@@ -284,7 +287,9 @@ class Trunk:
             self.config.tokens,
             DIM=dim,
             BLOCK=width(dim),
+            CHUNK=min(NORM_BACK.chunk, width(dim)),
             ROWS=NORM_BACK.rows,
+            STAGES=NORM_BACK.stages,
             POOL=pool,
             OWN_THETA=own_theta,
             BRANCH=kind,

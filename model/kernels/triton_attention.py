@@ -193,7 +193,7 @@ def backward_into(
         "num_stages": 1,
     }
     drawn = (values, seed, salt)
-    if t.back_keys == t.keys:
+    if t.whole:
         launch(back.attention_backward, (batch * heads,))(
             q,
             k,
@@ -210,8 +210,8 @@ def backward_into(
             *of_do,
             scale,
             heads,
-            KEYS=t.keys,
-            EXTRA=t.extra,
+            KEYS=t.back_keys,
+            EXTRA=t.back_extra,
             BIAS=bias is not None,
             **sizes,
         )
@@ -258,8 +258,7 @@ def backward_into(
 
 def sums_bias(tokens: int, head_dim: int) -> bool:
     """Whether `backward_into` can sum the gradients over the tokens on its way."""
-    t = plan(tokens, head_dim)
-    return t.back_keys == t.keys
+    return plan(tokens, head_dim).whole
 
 
 def _precision(q: Tensor) -> str:

@@ -21,6 +21,10 @@ FEW = tl.constexpr(8)
 SOME = tl.constexpr(16)
 """Largest top_k of the two quick paths, and the widths of their tables of largest values."""
 
+SHORT = tl.constexpr(32)
+"""Longest row whose table of largest values is as wide as the row: table and scores then
+lie alike in registers, and no round of the search has to move its maxima."""
+
 
 @triton.jit
 def float_from_code(code):
@@ -124,7 +128,10 @@ def filtered(s, s_x, row_ok, top_k, top_p, KEYS: tl.constexpr, M: tl.constexpr):
     filters_rank = top_k < KEYS
     exact = top_k < 0  # false, as a traced value
     threshold = tl.full([M], lowest, tl.float32)
-    if filters_rank & (top_k <= FEW):
+    if s.shape[1] <= SHORT:
+        if filters_rank & (top_k <= s.shape[1]):
+            threshold, exact = keep_few(s, s_x, top_k, top_p, row_ok, M, s.shape[1])
+    elif filters_rank & (top_k <= FEW):
         threshold, exact = keep_few(s, s_x, top_k, top_p, row_ok, M, FEW)
     elif filters_rank & (top_k <= SOME):
         threshold, exact = keep_few(s, s_x, top_k, top_p, row_ok, M, SOME)

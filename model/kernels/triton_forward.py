@@ -113,19 +113,26 @@ def attention_forward(
     pair_row = pair * TOKENS + row
     tl.store(lse_ptr + pair_row, highest + tl.log2(total), row_ok)
 
-    # Keep mask as bits: a product with powers of two packs 16 of them into one word
-    word = tl.arange(0, KEYS // 16 if KEYS >= 256 else 16)
-    power = tl.exp2((col % 16).to(tl.float32))[:, None]
-    packing = tl.where((col // 16)[:, None] == word[None, :], power, 0.0)
-    bits = tl.where(s > float("-inf"), 1.0, 0.0)
-    words = tl.dot(bits.to(tl.float16), packing.to(tl.float16))
     mask_at = mask_ptr + pair_row.to(tl.int64) * WORDS
-    inside: tl.constexpr = KEYS // 16 if KEYS // 16 < WORDS else WORDS
-    tl.store(
-        mask_at[:, None] + word[None, :],
-        words.to(tl.int32).to(tl.int16),
-        row_ok[:, None] & (word < inside)[None, :],
-    )
+    if KEYS <= 32:
+        flags = tl.where(s > float("-inf"), (1 << (col % 16))[None, :], 0)
+        first = tl.sum(tl.where((col < 16)[None, :], flags, 0), 1)
+        tl.store(mask_at, first.to(tl.int16), row_ok)
+        if KEYS == 32:
+            tl.store(mask_at + 1, (tl.sum(flags, 1) - first).to(tl.int16), row_ok)
+    else:
+        # a product with powers of two packs 16 bits into one word
+        word = tl.arange(0, KEYS // 16 if KEYS >= 256 else 16)
+        power = tl.exp2((col % 16).to(tl.float32))[:, None]
+        packing = tl.where((col // 16)[:, None] == word[None, :], power, 0.0)
+        bits = tl.where(s > float("-inf"), 1.0, 0.0)
+        words = tl.dot(bits.to(tl.float16), packing.to(tl.float16))
+        inside: tl.constexpr = KEYS // 16 if KEYS // 16 < WORDS else WORDS
+        tl.store(
+            mask_at[:, None] + word[None, :],
+            words.to(tl.int32).to(tl.int16),
+            row_ok[:, None] & (word < inside)[None, :],
+        )
     if EXTRA:
         tl.store(mask_at + KEYS // 16, (s_x > float("-inf")).to(tl.int16), row_ok)
 
