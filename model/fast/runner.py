@@ -13,6 +13,7 @@ from model.data.device import DeviceSet
 from model.evaluation import count_correct, evaluation_batch
 from model.fast.cache import WarmCache
 from model.fast.engine import Engine, predicted_bytes
+from model.fast.evaluation import RepeatedEvaluation
 from model.fast.parts import FastParts, copy_counters
 from model.fast.pictures import MOST_COLUMNS
 from model.fast.recipe import shape_of, table_rows
@@ -151,6 +152,7 @@ class FastRunner:
         self._engine = engine
         self.parts = self._parts = FastParts.over(engine, parts)
         engine.owner = self._token = object()
+        self._evaluation: RepeatedEvaluation | None = None
 
     def train_epoch(self, epoch: int) -> Tensor:
         self._still_owner()
@@ -172,6 +174,11 @@ class FastRunner:
 
     def count_correct(self, dataset: DeviceSet) -> tuple[Tensor, Tensor]:
         self._still_owner()
+        if self._evaluation is None or self._evaluation.dataset is not dataset:
+            self._evaluation = RepeatedEvaluation(lambda: self._count(dataset), dataset=dataset)
+        return self._evaluation()
+
+    def _count(self, dataset: DeviceSet) -> tuple[Tensor, Tensor]:
         engine = self._engine
         bf16 = engine.dtype == torch.bfloat16
         batch = evaluation_batch(self.parts.model_config.tokens, dataset.device)

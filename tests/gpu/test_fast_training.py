@@ -163,6 +163,20 @@ def test_every_replay_draws_other_dropout() -> None:
     assert not torch.equal(drawn[1], drawn[2])
 
 
+def test_captured_evaluation_follows_the_weights() -> None:
+    config = ModelConfig(embed_dim=64, depth=2)
+    train = noise(config)
+    runner = FastRunners()(model_config=config, train_config=RECIPE, train=train, seed=2)
+    assert isinstance(runner, FastRunner)
+    counts = []
+    for epoch in range(4):
+        runner.train_epoch(epoch)
+        replayed = runner.count_correct(train)  # eager, captured, replayed, replayed
+        assert [int(n) for n in replayed] == [int(n) for n in runner._count(train)]
+        counts.append(int(replayed[0]))
+    assert len(set(counts)) > 1
+
+
 def test_a_resumed_run_goes_on_to_the_bit() -> None:
     config = ModelConfig(embed_dim=64, depth=2)
     train = noise(config)
