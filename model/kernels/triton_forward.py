@@ -149,7 +149,7 @@ def attention_forward(
     if EXTRA:
         v_x = tl.load(v_at + in_block * vn + dim, dim_ok, other=0.0).to(tl.float32)
         o += p_x[:, None] * v_x[None, :]
-    o = o / total[:, None]
+    o = o * (1.0 / total)[:, None]
     tl.store(
         o_ptr + batch * ob + head * oh + row[:, None] * on + dim[None, :],
         o.to(o_ptr.dtype.element_ty),
