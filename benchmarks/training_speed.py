@@ -79,8 +79,9 @@ def loader_style(
 ) -> float:
     """Images/s of a DataLoader loop, for `limit_s` seconds.
 
-    Both use the plain attention (sort) and torchvision's own transforms, an image at a
-    time on the workers; the mixing of batches is left out in their favour.
+    Both run the project's own network eagerly (its attention kernel too, in their favour)
+    and torchvision's transforms, an image at a time on the workers; the mixing of batches
+    and the averaged weights are left out in their favour.
     """
     from torchvision.transforms import v2
 
