@@ -23,16 +23,14 @@ from typing import Any
 # As nkat-search sets it; before torch is loaded.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
-import numpy as np
 import torch
 from measure import hardware, table, write_json
+from noise import noise_set
 from torchvision.transforms import v2
 
 from model import attention
-from model.augment import normalise
 from model.config import ModelConfig, TrainConfig
 from model.data.device import DeviceSet
-from model.data.info import DatasetInfo
 from model.kernels.reference import reference_keep
 from model.step import PlainRunner
 from model.vit import build_network
@@ -54,9 +52,7 @@ def sorted_attention(q: Any, k: Any, v: Any, **options: Any) -> Any:
     return torch.softmax(scores.masked_fill(~keep, float("-inf")), dim=-1) @ v
 
 
-def naive(
-    model: ModelConfig, recipe: TrainConfig, images: np.ndarray, labels: np.ndarray
-) -> Epoch:
+def naive(model: ModelConfig, recipe: TrainConfig, images: Any, labels: Any) -> Epoch:
     transform = v2.Compose(
         [
             v2.ToImage(),
@@ -132,23 +128,9 @@ def main() -> None:
     options = parser.parse_args()
     facts = {**hardware(), "threads": torch.get_num_threads()}
     print(facts)
-    random = np.random.default_rng(0)
-    images = random.integers(0, 256, (options.images, 32, 32, 3), dtype=np.uint8)
-    labels = random.integers(0, 10, options.images)
-    info = DatasetInfo(
-        name="noise",
-        title="noise",
-        classes=10,
-        channels=3,
-        image_size=32,
-        flip=True,
-        source="synthetic",
-        checksum="",
-        train_size=options.images,
-        test_size=0,
-    )
-    data = DeviceSet.from_arrays(images, labels, info=info, device="cpu")
-    assert float(normalise(data.images[:8], data.mean, data.std).std()) > 0
+    data = noise_set(options.images, device="cpu")
+    images = data.images.permute(0, 2, 3, 1).numpy()
+    labels = data.labels.numpy()
     search = load_search_file(CONFIG)
     rows, results = [], []
     for name, sizes in NETWORKS.items():

@@ -22,35 +22,19 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
 import torch
 from measure import hardware, table, write_json
+from noise import noise_set
 
 from model.config import ModelConfig, TrainConfig
 from model.data.device import DeviceSet
-from model.data.info import DatasetInfo
 from model.fast.runner import FastRunners
 
 MODEL, TRAIN = ModelConfig(pool="cls"), TrainConfig(batch_size=128)
 
 
 def training_set() -> DeviceSet:
-    random = np.random.default_rng(0)
-    images = random.integers(0, 256, (45_000, 32, 32, 3), dtype=np.uint8)
-    info = DatasetInfo(
-        name="noise",
-        title="noise",
-        classes=10,
-        channels=3,
-        image_size=32,
-        flip=True,
-        source="synthetic",
-        checksum="",
-        train_size=45_000,
-        test_size=0,
-    )
-    labels = random.integers(0, 10, 45_000)
-    return DeviceSet.from_arrays(images, labels, info=info, device="cuda")
+    return noise_set(45_000, device="cuda")
 
 
 def child(seconds: float) -> None:

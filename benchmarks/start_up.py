@@ -27,33 +27,17 @@ REPEATS = 2
 
 def child() -> None:
     start = time.perf_counter()
-    import numpy as np
     import torch
+    from noise import noise_set
 
     from model.config import ModelConfig, TrainConfig
-    from model.data.device import DeviceSet
-    from model.data.info import DatasetInfo
     from model.fast.runner import FastRunners
 
     found: dict[str, float] = {"imports": time.perf_counter() - start}
     start = time.perf_counter()
     torch.zeros(1, device="cuda")
     found["CUDA context"] = time.perf_counter() - start
-    info = DatasetInfo(
-        name="noise",
-        title="noise",
-        classes=10,
-        channels=3,
-        image_size=32,
-        flip=True,
-        source="synthetic",
-        checksum="",
-        train_size=1280,
-        test_size=0,
-    )
-    random = np.random.default_rng(0)
-    images = random.integers(0, 256, (1280, 32, 32, 3), dtype=np.uint8)
-    data = DeviceSet.from_arrays(images, random.integers(0, 10, 1280), info=info, device="cuda")
+    data = noise_set(1280, device="cuda")
     runners = FastRunners()
     cases = {
         "first configuration": ModelConfig(pool="cls"),

@@ -1,7 +1,7 @@
 """What stands before the patch embedding: colour norm and stem, forward and backward.
 
 `KernelFront` runs the usual stem on kernels of its own; `AutogradFront` runs whatever
-the network has through torch, which for so few channels takes five times as long.
+the network has through torch, which for so few channels takes three times as long.
 """
 
 from __future__ import annotations

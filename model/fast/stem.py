@@ -21,7 +21,8 @@ class StemLayer:
     """Buffers and launches of one layer.
 
     Args:
-        name: of the convolution and of the BatchNorm in the network's parameters.
+        names: of the convolution and of the BatchNorm in the network's parameters.
+        norm: that BatchNorm, whose batches are counted.
         given: [images, side, side, channels], the layer's input.
         out: where the activation goes: [images, out side, out side, channels], or the
             patches' pixels where `patch` > 0.

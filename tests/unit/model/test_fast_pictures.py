@@ -12,10 +12,11 @@ import torch
 # tests/conftest.py has set TRITON_INTERPRET where there is no GPU.
 pytest.importorskip("triton")
 
+from made_up_sets import device_set
+
 from model.augment import Augment
 from model.config import TrainConfig
 from model.data.device import DeviceSet
-from model.data.info import DatasetInfo
 from model.fast.pictures import FIRST_OPERATION, Pictures
 from model.fast.recipe import Values
 
@@ -31,20 +32,8 @@ def pictures_of(channels: int, *, size: int, count: int) -> DeviceSet:
     ramp = np.add.outer(np.arange(size), np.arange(size))[None, :, :, None] * 5
     images = random.integers(0, 256, (count, size, size, channels))
     images[::2] = (images[::2] // 16 + ramp).clip(0, 255)
-    info = DatasetInfo(
-        name="noise",
-        title="noise",
-        classes=10,
-        channels=channels,
-        image_size=size,
-        flip=True,
-        source="synthetic",
-        checksum="",
-        train_size=count,
-        test_size=0,
-    )
-    return DeviceSet.from_arrays(
-        images.astype(np.uint8), random.integers(0, 10, count), info=info, device=str(DEVICE)
+    return device_set(
+        images.astype(np.uint8), random.integers(0, 10, count), classes=10, device=str(DEVICE)
     )
 
 

@@ -15,10 +15,11 @@ import torch
 # tests/conftest.py has set TRITON_INTERPRET where there is no GPU.
 pytest.importorskip("triton")
 
+from made_up_sets import device_set
+
 from model.augment import normalise
 from model.config import ModelConfig, TrainConfig
 from model.data.device import DeviceSet
-from model.data.info import DatasetInfo
 from model.errors import Diverged
 from model.fast import ends, trunk
 from model.fast.cache import WarmCache
@@ -81,23 +82,10 @@ def small(**changes: Any) -> ModelConfig:
 def images(config: ModelConfig, *, count: int = IMAGES) -> DeviceSet:
     random = np.random.default_rng(0)
     size, channels = config.image_size, config.channels
-    info = DatasetInfo(
-        name="noise",
-        title="noise",
-        classes=config.classes,
-        channels=channels,
-        image_size=size,
-        flip=True,
-        source="synthetic",
-        checksum="",
-        train_size=count,
-        test_size=0,
-    )
-    return DeviceSet.from_arrays(
+    return device_set(
         random.integers(0, 256, (count, size, size, channels), dtype=np.uint8),
         random.integers(0, config.classes, count),
-        info=info,
-        device="cpu",
+        classes=config.classes,
     )
 
 
