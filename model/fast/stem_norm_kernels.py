@@ -91,6 +91,30 @@ def norm_gelu_forward(
 
 
 @triton.jit
+def before_gelu(
+    x_ptr,
+    grad_ptr,
+    pixel,
+    ok,
+    channel,
+    mean,
+    rstd,
+    weight,
+    bias,
+    SIDE: tl.constexpr,
+    C: tl.constexpr,
+    PATCH: tl.constexpr,
+):
+    """[pixels, C] each: the gradient before GELU, and the normed x."""
+    x = tl.load(x_ptr + pixel[:, None] * C + channel[None, :], ok, other=0.0)
+    normed = (x.to(tl.float32) - mean[None, :]) * rstd[None, :]
+    _, slope = gelu_parts(normed * weight[None, :] + bias[None, :])
+    at = address(pixel, SIDE, C, PATCH)
+    grad = tl.load(grad_ptr + at[:, None] + channel[None, :], ok, other=0.0)
+    return grad.to(tl.float32) * slope, normed
+
+
+@triton.jit
 def norm_gelu_sums(
     x_ptr,
     grad_ptr,
@@ -117,12 +141,9 @@ def norm_gelu_sums(
     for start in range(tl.program_id(0) * PIXELS, pixels, tl.num_programs(0) * PIXELS):
         pixel = start + tl.arange(0, PIXELS)
         ok = (pixel < pixels)[:, None]
-        x = tl.load(x_ptr + pixel[:, None] * C + channel[None, :], ok, other=0.0)
-        normed = (x.to(tl.float32) - mean[None, :]) * rstd[None, :]
-        _, slope = gelu_parts(normed * weight[None, :] + bias[None, :])
-        at = address(pixel, SIDE, C, PATCH)
-        grad = tl.load(grad_ptr + at[:, None] + channel[None, :], ok, other=0.0)
-        grad = grad.to(tl.float32) * slope
+        grad, normed = before_gelu(
+            x_ptr, grad_ptr, pixel, ok, channel, mean, rstd, weight, bias, SIDE, C, PATCH
+        )
         total += grad
         with_x += grad * normed
     part = partial_ptr + tl.program_id(0) * (2 * C) + channel
@@ -180,12 +201,9 @@ def norm_gelu_backward(
     for start in range(tl.program_id(0) * PIXELS, pixels, workers * PIXELS):
         pixel = start + tl.arange(0, PIXELS)
         ok = (pixel < pixels)[:, None]
-        x = tl.load(x_ptr + pixel[:, None] * C + channel[None, :], ok, other=0.0)
-        normed = (x.to(tl.float32) - mean[None, :]) * rstd[None, :]
-        _, slope = gelu_parts(normed * weight[None, :] + bias[None, :])
-        at = address(pixel, SIDE, C, PATCH)
-        grad = tl.load(grad_ptr + at[:, None] + channel[None, :], ok, other=0.0)
-        grad = grad.to(tl.float32) * slope
+        grad, normed = before_gelu(
+            x_ptr, grad_ptr, pixel, ok, channel, mean, rstd, weight, bias, SIDE, C, PATCH
+        )
         dx = (grad - about_mean[None, :] - normed * about_spread[None, :]) * scale[None, :]
         tl.store(
             out_ptr + pixel[:, None] * C + channel[None, :], dx.to(out_ptr.dtype.element_ty), ok

@@ -59,7 +59,7 @@ def plan(tokens: int, head_dim: int) -> Tiles:
     dims = power_of_two(head_dim)
     if keys <= 32:
         # backward, 17 keys in a tile of 32 are quicker than 16 and one apart
-        back_rows = back_keys = power_of_two(tokens)
+        back_rows = back_keys = min(32, power_of_two(tokens))
         rows, warps, back_warps = 16, 1, 1
     elif keys <= 64:
         rows, warps, back_rows, back_keys, back_warps = 16, 1, 32, keys, 4
