@@ -19,7 +19,7 @@ from model.config import ModelConfig
 from model.data.info import DatasetInfo
 from model.fast import optimizer_kernels
 from model.fast.ends import Ends
-from model.fast.front import make_front
+from model.fast.front import make_front, takes_plain_pictures
 from model.fast.layout import Layout, make_layout
 from model.fast.pictures import Pictures
 from model.fast.recipe import Values, shape_of
@@ -71,14 +71,13 @@ class Engine:
         self.layout.bind(self.averaged, self.flats.average)
         self.values = Values.empty(depth=config.depth, rows=table_rows, device=device)
         self.losses = torch.zeros(steps * batch, device=device)
-        plain_input = config.color_norm == "off" or config.channels == 1
         self.pictures = Pictures(
             info=info,
             images=steps * batch,
             labels=train_size,
             steps=steps,
             values=self.values,
-            dtype=dtype if plain_input else torch.float32,
+            dtype=dtype if takes_plain_pictures(self.network) else torch.float32,
         )
         self.trunk = Trunk(
             config=self.config,

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from model.fast.layout import Layout
 from model.fast.stem import stem_layers_of
@@ -33,6 +33,11 @@ class Front(Protocol):
         """The gradients of the front's weights into the flat buffers."""
 
 
+def takes_plain_pictures(network: NKATViT) -> bool:
+    """No colour norm stands before the stem, so pictures may come in the products' type."""
+    return isinstance(network.color_norm, nn.Identity)
+
+
 def make_front(
     *, network: NKATViT, layout: Layout, flats: Flats, pictures: Tensor, dtype: torch.dtype
 ) -> Front:
@@ -42,8 +47,7 @@ def make_front(
         pictures: [images, side, side, channels], the step's batch.
         dtype: of products.
     """
-    config = network.config
-    if config.conv_stem != "off" and (config.color_norm == "off" or config.channels == 1):
+    if len(network.stem) and takes_plain_pictures(network):
         return KernelFront(network=network, layout=layout, flats=flats, pictures=pictures)
     return AutogradFront(
         network=network, layout=layout, flats=flats, pictures=pictures, dtype=dtype
@@ -60,7 +64,6 @@ class KernelFront:
     def __init__(
         self, *, network: NKATViT, layout: Layout, flats: Flats, pictures: Tensor
     ) -> None:
-        config = network.config
         self._pixels = pictures.new_zeros(
             len(pictures) * network.patches.grid.patches, network.patches.project.in_features
         )
@@ -70,7 +73,7 @@ class KernelFront:
             flats=flats,
             pictures=pictures,
             pixels=self._pixels,
-            patch=config.patch_size,
+            patch=network.config.patch_size,
         )
         self.owners: Sequence[object] = (self, *self._layers)
 

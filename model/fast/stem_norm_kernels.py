@@ -183,6 +183,9 @@ def norm_gelu_backward(
     rstd = tl.load(rstd_ptr + channel)
     weight = tl.load(weight_ptr + channel)
     bias = tl.load(bias_ptr + channel)
+    about_mean = total / pixels
+    about_spread = with_x / pixels
+    scale = weight * rstd
     # the last program has no pixels: these stores would keep the others waiting
     workers = tl.num_programs(0) - 1
     if tl.program_id(0) == workers:
@@ -195,9 +198,6 @@ def norm_gelu_backward(
         tl.store(running_var_ptr + channel, old + (variance - old) * MOMENTUM)
         tl.store(tracked_ptr, tl.load(tracked_ptr) + 1)
         pixels = 0
-    about_mean = total / tl.maximum(pixels, 1)
-    about_spread = with_x / tl.maximum(pixels, 1)
-    scale = weight * rstd
     for start in range(tl.program_id(0) * PIXELS, pixels, workers * PIXELS):
         pixel = start + tl.arange(0, PIXELS)
         ok = (pixel < pixels)[:, None]

@@ -20,8 +20,6 @@ class Tiles:
         dims: features in a tile, the head width rounded up to a power of two.
         rows, warps: queries a forward program takes, and its warps of 32 threads.
         back_rows, back_keys, back_warps: the same of the backward kernels.
-        whole: one backward program a head does all of it, with all keys in its tile.
-        back_extra: the last key stands apart there too.
     """
 
     keys: int
@@ -32,8 +30,16 @@ class Tiles:
     back_rows: int
     back_keys: int
     back_warps: int
-    whole: bool
-    back_extra: bool
+
+    @property
+    def whole(self) -> bool:
+        """One backward program a head does all of it, with all keys in its tile."""
+        return self.back_keys >= self.keys
+
+    @property
+    def back_extra(self) -> bool:
+        """The last key stands apart there too."""
+        return self.extra and self.back_keys == self.keys
 
 
 def power_of_two(number: int) -> int:
@@ -67,7 +73,6 @@ def plan(tokens: int, head_dim: int) -> Tiles:
         rows, warps, back_rows, back_keys, back_warps = 32, 4, 32, 64, 4
     else:
         rows, warps, back_rows, back_keys, back_warps = 32, 4, 64, 64, 4
-    whole = keys <= 64
     return Tiles(
         keys=keys,
         extra=extra,
@@ -77,6 +82,4 @@ def plan(tokens: int, head_dim: int) -> Tiles:
         back_rows=back_rows,
         back_keys=back_keys,
         back_warps=back_warps,
-        whole=whole,
-        back_extra=extra and back_keys == keys,
     )
