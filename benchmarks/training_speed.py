@@ -21,12 +21,12 @@ import torch
 from measure import Timing, hardware, matmul_rate, summary, table, write_json
 
 from model.config import ModelConfig, TrainConfig
-from model.cost import model_cost
 from model.data.device import DeviceSet, device_sets
 from model.data.load import load_dataset
 from model.data.split import split
 from model.fast.runner import FastRunners
-from model.step import PlainRunner
+from model.network.cost import model_cost
+from model.training.step import PlainRunner
 
 CASES: dict[str, tuple[ModelConfig, int]] = {
     "17 tokens": (ModelConfig(pool="cls"), 128),
@@ -85,7 +85,7 @@ def loader_style(
     """
     from torchvision.transforms import v2
 
-    from model.vit import build_network
+    from model.network.vit import build_network
 
     transform = v2.Compose(
         [
