@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from model.config import ModelConfig, TrainConfig
@@ -25,7 +26,7 @@ def check_together(search_file: SearchFile) -> tuple[str, ...]:
     _check_fixed_and_searched(search_file)
     _check_combinations(search_file)
     _check_warmup(search_file)
-    return _check_threshold(search_file)
+    return (*_check_threshold(search_file), *_check_limits(search_file))
 
 
 def _check_datasets(search_file: SearchFile) -> None:
@@ -136,21 +137,51 @@ def lambdas_of_space(search_file: SearchFile) -> list[tuple[float, dict[str, Any
     if reading == "parameters":
         return None
     names = ("conv_stem", "embed_dim") if reading == "theory" else ("depth",)
-    lists = []
-    for name in names:
-        if name in search_file.space.parameters:
-            lists.append(search_file.space.parameters[name].values())
-        else:
-            lists.append([search_file.model.get(name, getattr(ModelConfig(), name))])
     result = []
-    for values in itertools.product(*lists):
-        chosen: dict[str, Any] = dict(zip(names, values, strict=True))
+    for chosen in _networks(search_file, names):
         if reading == "theory":
             lam = lambda_theory(**chosen)
         else:
             lam = lambda_counted(nkat_scalars=ModelConfig.from_dict(chosen).nkat_scalars)
         result.append((lam, chosen))
     return sorted(result, key=lambda item: item[0])
+
+
+def _networks(search_file: SearchFile, names: Sequence[str]) -> Iterator[dict[str, Any]]:
+    """Every combination of these ModelConfig fields that the file allows."""
+    lists = []
+    for name in names:
+        if name in search_file.space.parameters:
+            lists.append(search_file.space.parameters[name].values())
+        else:
+            lists.append([search_file.model.get(name, getattr(ModelConfig(), name))])
+    for values in itertools.product(*lists):
+        yield dict(zip(names, values, strict=True))
+
+
+def _check_limits(search_file: SearchFile) -> tuple[str, ...]:
+    """Some networks must keep the limit; that others do not is worth a warning."""
+    limit = search_file.limits.tokens
+    if limit is None:
+        return ()
+    networks = list(_networks(search_file, ("conv_stem", "patch_size", "pool")))
+    tokens = [ModelConfig.from_dict(chosen).tokens for chosen in networks]
+    beyond = sum(count > limit for count in tokens)
+    if beyond == len(tokens):
+        least = min(tokens)
+        raise Problem(
+            ("limits", "tokens"),
+            f"limits.tokens = {limit}: no network of the space keeps it; the fewest tokens are "
+            f"{least} ({_text(networks[tokens.index(least)])})",
+        )
+    if not beyond:
+        return ()
+    most = max(tokens)
+    return (
+        f"limits.tokens = {limit} is broken by {beyond} of the {len(tokens)} ways to cut an image "
+        f"into tokens, the most being {most} ({_text(networks[tokens.index(most)])}): trials "
+        "there are stopped before they are trained",
+    )
 
 
 def _check_threshold(search_file: SearchFile) -> tuple[str, ...]:

@@ -30,6 +30,7 @@ from search.file.sections import (
     DatasetSection,
     FileSections,
     GateSection,
+    LimitsSection,
     ModelSection,
     ServiceSection,
     TrainSection,
@@ -73,6 +74,7 @@ class SearchFile:
         model: fixed ModelConfig fields, by name.
         train: fixed TrainConfig fields, by name.
         space: the searched fields.
+        limits: what a configuration may cost at most.
         service: lease, retries, checkpoints.
         warnings: sentences to show before the search starts.
     """
@@ -90,6 +92,7 @@ class SearchFile:
     model: Mapping[str, Value]
     train: Mapping[str, Value]
     space: Space
+    limits: LimitsSection
     service: ServiceSection
     warnings: tuple[str, ...] = ()
 
@@ -124,11 +127,43 @@ class SearchFile:
         Raises:
             BadInput: a key too many or too few, or values that do not fit together.
         """
+        self._require_the_space(params)
+        return self._configuration(params, dataset)
+
+    def why_infeasible(self, params: Mapping[str, Value]) -> str | None:
+        """Why drawn parameters make no network that may be trained; None if they make one.
+
+        A sampler draws each parameter by itself, so it can draw values that do not fit
+        together, or a network beyond `limits`.  Nothing is built or trained here.
+
+        Args:
+            params: a value for every key of the space, and no other.
+
+        Returns:
+            One sentence, such as `1024 tokens are more than limits.tokens = 256`.
+
+        Raises:
+            BadInput: a key too many or too few: these are no parameters of this space.
+        """
+        self._require_the_space(params)
+        try:
+            model, _ = self._configuration(params, None)
+        except BadInput as error:
+            return str(error)
+        if self.limits.tokens is not None and model.tokens > self.limits.tokens:
+            return f"{model.tokens} tokens are more than limits.tokens = {self.limits.tokens}"
+        return None
+
+    def _require_the_space(self, params: Mapping[str, Value]) -> None:
         given, wanted = set(params), set(self.space.parameters)
         if given != wanted:
             odd = sorted(given ^ wanted)[0]
             what = "is not in the space" if odd in given else "has no value"
             raise BadInput(f"parameter {odd!r} {what}; the space is {', '.join(sorted(wanted))}")
+
+    def _configuration(
+        self, params: Mapping[str, Value], dataset: str | None
+    ) -> tuple[ModelConfig, TrainConfig]:
         model: dict[str, Any] = {**self.model}
         train: dict[str, Any] = {**self.train}
         for name, value in params.items():
@@ -184,7 +219,12 @@ class SearchFile:
             "model": {k: v for k, v in model.items() if k not in left_out},
             "train": {k: v for k, v in train.items() if k not in searched},
             "space": {k: p.to_plain() for k, p in self.space.parameters.items()},
+            **self._limits(),
         }
+
+    def _limits(self) -> dict[str, Any]:
+        limits = self.limits.model_dump(exclude_none=True)
+        return {"limits": limits} if limits else {}
 
     def hash(self) -> str:
         """16 hex digits of `identity`: comments and the order of keys do not matter
@@ -208,6 +248,7 @@ class SearchFile:
             "model": dict(self.model),
             "train": dict(self.train),
             "space": {k: p.to_plain() for k, p in self.space.parameters.items()},
+            **self._limits(),
             "service": self.service.model_dump(),
         }
 
@@ -267,6 +308,7 @@ def _build(source: YamlSource) -> SearchFile:
         model=sections.model,
         train=sections.train,
         space=Space(parse_space(sections.space)),
+        limits=sections.limits,
         service=sections.service,
     )
     return replace(parsed, warnings=check_together(parsed))

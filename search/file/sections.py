@@ -81,6 +81,16 @@ class DatasetSection(Section):
     stand_in_for: str | None = None
 
 
+class LimitsSection(Section):
+    """What a configuration of the space may cost at most; a costlier one is not trained.
+
+    Args:
+        tokens: largest number of tokens, counted on 32x32 images (class token included).
+    """
+
+    tokens: int | None = Field(default=None, ge=1)
+
+
 class ServiceSection(Section):
     """How the search is kept alive; none of it changes what a score means.
 
@@ -132,6 +142,7 @@ class FileSections(Section):
     model: dict[str, Any] = Field(default_factory=dict)
     train: dict[str, Any] = Field(default_factory=dict)
     space: dict[str, Any] = Field(min_length=1)
+    limits: LimitsSection = Field(default_factory=LimitsSection)
     service: ServiceSection = Field(default_factory=ServiceSection)
 
     @field_validator("datasets", mode="before")
@@ -147,6 +158,7 @@ KNOWN_KEYS: dict[str, tuple[str, ...]] = {
     "": tuple(f.alias or name for name, f in FileSections.model_fields.items()),
     "gate": tuple(GateSection.model_fields),
     "datasets": tuple(DatasetSection.model_fields),
+    "limits": tuple(LimitsSection.model_fields),
     "service": tuple(ServiceSection.model_fields),
     "model": tuple(MODEL_HINTS),
     "train": tuple(TRAIN_HINTS),
