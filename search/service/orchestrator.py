@@ -24,6 +24,7 @@ from search.dashboard.notes import (
     write_trial_note,
 )
 from search.file.search_file import SearchFile
+from search.study.trial_record import TrialRecord
 from search.worker.loop import BEATS_PER_LEASE
 from search.worker.signals import StopRequest
 from storage.board import Board
@@ -122,12 +123,7 @@ class Orchestrator:
             noted = set()
             for trial in study.get_trials(deepcopy=False):
                 if trial.state.is_finished() and trial.number not in self._noted:
-                    text = trial_note(
-                        number=trial.number,
-                        state=trial.state.name.lower(),
-                        user_attrs=trial.user_attrs,
-                        attempts=trial.user_attrs.get("attempt", 1),
-                    )
+                    text = trial_note(TrialRecord.of_frozen(trial))
                     write_trial_note(study, trial._trial_id, text)
                     if trial.state.name == "COMPLETE":
                         announce_export(study, trial_id=trial._trial_id, number=trial.number)

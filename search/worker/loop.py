@@ -28,6 +28,7 @@ from search.objective.messages import (
     Stop,
     Stopped,
 )
+from search.study.trial_attributes import TrialAttributes
 from search.worker.child import ChildSettings
 from search.worker.child_handle import ChildProcess, Died
 from search.worker.recorder import Recorder
@@ -264,7 +265,7 @@ class Worker:
             log.warning("trial %d goes on without checkpoints: %s", claim.number, event.reason)
         elif isinstance(event, Finished):
             recorder.finished(event, worker=self._id)
-            log.info("trial %d: %s", claim.number, event.user_attrs.get("outcome"))
+            log.info("trial %d: %s", claim.number, event.verdict.outcome)
             self._failures_in_a_row = 0
             self._release(clean=True)
         elif isinstance(event, Stopped):
@@ -353,10 +354,11 @@ class Worker:
         if late is None or self._claim is None:
             self._abandon("its lease was taken by another worker")
             return
-        self._board.refuse_late(self._claim, late.user_attrs | {"value": late.value})
-        self._abandon(
-            f"its lease was taken by another worker; refused: {late.user_attrs['outcome']}"
+        refused = TrialAttributes(
+            verdict=late.verdict, facts=late.facts, attempt=self._claim.attempt
         )
+        self._board.refuse_late(self._claim, refused.to_flat() | {"value": late.verdict.value})
+        self._abandon(f"its lease was taken by another worker; refused: {late.verdict.outcome}")
 
     def _finished_in_pipe(self) -> Finished | None:
         while self._child is not None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import datetime
+import json
+from dataclasses import replace
 
 import pytest
 from rich.console import Console
@@ -16,10 +18,14 @@ from search.export.tables import (
     trial_frame,
     trial_table,
 )
-from search.file.search_file import parse_search_text
-from search.provenance import code_version, package_versions, read_data_note
-from search.score.tpe_score import score_all
+from search.file.search_file import SearchFile, parse_search_text
+from search.objective.judge import Judge
+from search.provenance import DataSource, code_version, package_versions
+from search.score.tpe_score import Lambdas
+from search.study.trial_attributes import TrialAttributes, TrialFacts
 from search.study.trial_record import TrialRecord, best_first, pick
+from search.study.verdict import Effort, SetResult
+from storage.records import TrialRow
 
 SEARCH = parse_search_text("""\
 study: small
@@ -38,61 +44,47 @@ space:
   conv_stem: [off, tiny, small]
 """)
 CHECKSUM = "ab" * 32
-NOTE = (
-    f"cifar10: prepared, 50000 images, sha256 {CHECKSUM}; "
-    f"sd19_letters: prepared, 11919 images, sha256 {CHECKSUM}; "
-    f"mnist: synthetic, 2000 images, sha256 {CHECKSUM}"
+SOURCES = tuple(
+    DataSource(name=name, source=source, train_size=size, checksum=CHECKSUM)
+    for name, source, size in (
+        ("cifar10", "prepared", 50000),
+        ("sd19_letters", "prepared", 11919),
+        ("mnist", "synthetic", 2000),
+    )
 )
+FACTS = TrialFacts(parameters=8_400_000, tokens=16, device="a card", data=SOURCES)
+LAMBDAS = Lambdas(theory=20.0, counted=28.0, parameters=8.4)
+PARAMS = {"embed_dim": 384, "conv_stem": "off"}
+
+
+def ended(
+    number: int, accuracies: dict[str, float], effort: Effort, *, search: SearchFile = SEARCH
+) -> TrialRecord:
+    """As the database gives it back."""
+    results = {name: SetResult(accuracy=a, weights="ema") for name, a in accuracies.items()}
+    verdict = Judge(search=search, lambdas=LAMBDAS).after_set(results, effort, 2.0)
+    assert verdict is not None
+    flat = TrialAttributes(verdict=verdict, facts=FACTS, attempt=2, worker="w").to_flat()
+    return TrialRecord.of(
+        TrialRow(
+            number=number,
+            state="COMPLETE" if verdict.complete else "PRUNED",
+            value=verdict.value if verdict.complete else verdict.gate.score,
+            params=PARAMS if verdict.complete else {"embed_dim": 448, "conv_stem": "small"},
+            user_attrs=json.loads(json.dumps(flat)),
+        )
+    )
 
 
 def complete(number: int, accuracies: dict[str, float]) -> TrialRecord:
-    lam = 20.0
-    scores = score_all(accuracies, lam)
-    attributes = {f"accuracy_{name}": value for name, value in accuracies.items()}
-    attributes |= {f"tpe_{name}": value for name, value in scores.local.items()}
-    attributes |= {f"weights_{name}": "ema" for name in accuracies}
-    attributes |= {
-        "global_tpe_score": scores.global_tpe_score,
-        "consistency": scores.consistency,
-        "robustness": scores.robustness,
-        "generalization": scores.generalization,
-        "gate_score": scores.local["cifar10"],
-        "gate_margin": scores.local["cifar10"] - 0.5,
-        "lambda_theory": lam,
-        "lambda_counted": 28.0,
-        "lambda_parameters": 8.4,
-        "parameters": 8_400_000,
-        "tokens": 16,
-        "seconds_stage1": 10.0,
-        "seconds_stage2": 3600.0,
-        "device": "a card",
-        "data_note": NOTE,
-        "attempt": 2,
-        "outcome": "complete",
-    }
-    return TrialRecord(
-        number=number,
-        state="complete",
-        value=scores.global_tpe_score,
-        params={"embed_dim": 384, "conv_stem": "off"},
-        user_attrs=attributes,
-    )
+    effort = Effort(epochs=30, seconds_stage1=10.0, seconds_stage2=3600.0)
+    return ended(number, accuracies, effort)
 
 
 def stopped(number: int, seconds_stage2: float = 0.0) -> TrialRecord:
-    return TrialRecord(
-        number=number,
-        state="pruned",
-        value=0.3,
-        params={"embed_dim": 448, "conv_stem": "small"},
-        user_attrs={
-            "gate_score": 0.3,
-            "gate_margin": -0.2,
-            "accuracy_cifar10": 0.4,
-            "seconds_stage2": seconds_stage2,
-            "outcome": "failed the gate",
-        },
-    )
+    """At the gate, or (with seconds in stage 2) by the bound."""
+    accuracies = {"cifar10": 0.7, "sd19_letters": 0.5} if seconds_stage2 else {"cifar10": 0.4}
+    return ended(number, accuracies, Effort(seconds_stage2=seconds_stage2))
 
 
 TRIALS = [
@@ -157,12 +149,13 @@ def test_damaged_best_file(tmp_path, old, new, words):
 
 
 def test_a_foreign_trial_cannot_be_exported():
-    attributes = {k: v for k, v in TRIALS[1].user_attrs.items() if k != "tpe_mnist"}
-    bare = TrialRecord(
-        number=7, state="complete", value=0.5, params=TRIALS[1].params, user_attrs=attributes
+    attributes = TRIALS[1].whole().to_flat()
+    del attributes["accuracy_mnist"]
+    bare = TrialRow(
+        number=7, state="COMPLETE", value=0.5, params=TRIALS[1].params, user_attrs=attributes
     )
-    with pytest.raises(BadInput, match="trial 7 has no attribute 'tpe_mnist'"):
-        BestFile.of_trial(bare, SEARCH)
+    with pytest.raises(BadInput, match="trial 7 has no attribute 'accuracy_mnist'"):
+        BestFile.of_trial(TrialRecord.of(bare), SEARCH)
 
 
 def test_choosing_trials():
@@ -185,7 +178,7 @@ def test_numbered_names(tmp_path):
 
 def test_table_has_the_ended_trials_best_first():
     frame = trial_frame(TRIALS, SEARCH)
-    assert list(frame["trial"]) == [2, 1, 0, 3]
+    assert list(frame["trial"]) == [2, 1, 3, 0]  # 3 passed the gate, 0 did not
     assert frame["global_tpe_score"].isna().tolist() == [False, False, True, True]
     assert trial_frame([], SEARCH).empty
 
@@ -220,10 +213,22 @@ def test_no_passing_trial_is_said():
     assert report_dict([TRIALS[0]], SEARCH)["best_trial"] is None
 
 
-def test_data_note_is_read_back():
-    found = read_data_note(NOTE + "; a remark")
-    assert list(found) == ["cifar10", "sd19_letters", "mnist"]
-    assert (found["mnist"].source, found["mnist"].train_size) == ("synthetic", 2000)
+def test_a_name_with_a_dot_keeps_its_source_and_checksum():
+    search = parse_search_text("""\
+study: dotted
+n_trials: 1
+gate: {dataset: my.images_v1.2, threshold: 0.1}
+datasets: [my.images_v1.2]
+space: {embed_dim: [384, 448], conv_stem: [off, tiny]}
+""")
+    source = DataSource(name="my.images_v1.2", source="prepared", train_size=7, checksum=CHECKSUM)
+    results = {"my.images_v1.2": SetResult(accuracy=0.5, weights="raw")}
+    verdict = Judge(search=search, lambdas=LAMBDAS).after_set(results, Effort(epochs=1), None)
+    assert verdict is not None
+    flat = TrialAttributes(verdict=verdict, facts=replace(FACTS, data=(source,))).to_flat()
+    row = TrialRow(number=0, state="COMPLETE", value=verdict.value, params=PARAMS, user_attrs=flat)
+    (dataset,) = BestFile.of_trial(TrialRecord.of(row), search).datasets
+    assert (dataset.source, dataset.train_size, dataset.checksum) == ("prepared", 7, CHECKSUM)
 
 
 def test_versions(tmp_path):
