@@ -26,7 +26,6 @@ from optuna.trial import TrialState
 from search.file.search_file import SearchFile, parse_search_text
 from search.objective.messages import Finished
 from search.objective.simulated_trainer import Rehearsal, RehearsedSetTrainer
-from search.study.trial_attributes import TrialAttributes
 from search.worker.signals import signal_when_parent_dies
 from storage.board import Board
 from storage.engine import connect_args, make_engine
@@ -102,12 +101,6 @@ class Results:
         return ending.verdict.gate.score, ending
 
 
-def _attributes(ending: Finished, *, attempt: int, worker: str) -> dict[str, Any]:
-    return TrialAttributes(
-        verdict=ending.verdict, facts=ending.facts, attempt=attempt, worker=worker
-    ).to_flat()
-
-
 def ours(order: Order, barrier: Any) -> None:
     """Claim, suggest, finish, as search/worker/loop.py does; beats and reaps when due."""
     search, record = _prepared(order)
@@ -149,7 +142,7 @@ def ours(order: Order, barrier: Any) -> None:
             claim,
             state=TrialState.COMPLETE if ending.verdict.complete else TrialState.PRUNED,
             value=ending.verdict.value,
-            user_attrs=_attributes(ending, attempt=claim.attempt, worker=str(worker)),
+            user_attrs=ending.attributes(attempt=claim.attempt, worker=str(worker)),
             constraints=ending.verdict.constraints,
         )
         told = time.perf_counter()
@@ -192,7 +185,7 @@ def plain(order: Order, barrier: Any) -> None:
         time.sleep(order.pace_s)
         marks["telling"], marks["sql"] = time.perf_counter(), statements.count
         trial.report(score, 1)
-        for key, value in _attributes(ending, attempt=1, worker=study_worker).items():
+        for key, value in ending.attributes(attempt=1, worker=study_worker).items():
             trial.set_user_attr(key, value)
         for key, violation in ending.verdict.constraints.items():
             trial.set_constraint(key, violation)

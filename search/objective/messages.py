@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from search.study.trial_attributes import TrialFacts
+from search.study.trial_attributes import TrialAttributes, TrialFacts
 from search.study.verdict import Verdict
 
 Stage = Literal[1, 2]
@@ -90,6 +90,18 @@ class Finished:
 
     verdict: Verdict
     facts: TrialFacts | None
+
+    def attributes(self, *, attempt: int, worker: str) -> dict[str, Any]:
+        """The trial's flat user attributes.
+
+        Args:
+            attempt: the one that ended it, from 1.
+            worker: that attempt's worker, its id.
+        """
+        whole = TrialAttributes(
+            verdict=self.verdict, facts=self.facts, attempt=attempt, worker=worker
+        )
+        return whole.to_flat()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,7 +12,6 @@ from uuid import UUID
 from optuna.trial import TrialState
 
 from search.objective.messages import EpochDone, Finished, Saved
-from search.study.trial_attributes import TrialAttributes
 from storage.board import Board
 from storage.records import Claim
 
@@ -52,17 +51,11 @@ class Recorder:
         verdict = event.verdict
         if verdict.report is not None:
             self._report(*verdict.report)
-        attributes = TrialAttributes(
-            verdict=verdict,
-            facts=event.facts,
-            attempt=self._claim.attempt,
-            worker=str(worker),
-        )
         self._board.finish(
             self._claim,
             state=TrialState.COMPLETE if verdict.complete else TrialState.PRUNED,
             value=verdict.value,
-            user_attrs=attributes.to_flat(),
+            user_attrs=event.attributes(attempt=self._claim.attempt, worker=str(worker)),
             constraints=verdict.constraints,
         )
 
