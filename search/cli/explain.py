@@ -62,7 +62,7 @@ def explain(
         print_json(rows[0] | {"name": chosen.name, "other_lambdas": rows[1:]})
         return
     console = out_console()
-    console.print(f"[bold]{chosen.name}[/bold]" if lam is None else f"[bold]lambda {lam}[/bold]")
+    console.print(chosen.name if lam is None else f"lambda {lam}", style="bold")
     for line in sentences(tables[0], configuration=cases[0][1]):
         console.print(line)
     console.print(_needs_table(tables, cases))

@@ -30,6 +30,10 @@ LimitOption = Annotated[
 ]
 
 
+EXIT_DISAGREES = 1
+"""An accuracy lies outside two standard deviations of its record."""
+
+
 def register(app: typer.Typer) -> None:
     app.command("train")(recipe_options(train))
 
@@ -85,7 +89,7 @@ def train(
     ] = None,
     json: JsonOption = False,
     recipe: dict[str, Any],
-) -> None:
+) -> int:
     """Train one configuration and say what it reached.
 
     The source's baseline, as it is written there:
@@ -96,7 +100,8 @@ def train(
         --dropout_embed 0.08 --mixup 0.1 --cutmix 0.2 --randaugment 2 9
         --cutout 8 --lr 2e-4 --epochs 40 --warmup 5 --ema 0.9995 --clip_grad 1.0
 
-    An exported configuration again, and how far the scores agree:
+    An exported configuration again, and how far the scores agree (exit code 1 when one
+    lies outside two standard deviations of its record):
 
         nkat-search train --config best.yaml
         nkat-search train --config best.yaml --test --runs 5 --out final.json
@@ -106,7 +111,7 @@ def train(
     """
     from nkat_errors import BadInput
     from search.export.configuration import choose
-    from search.retrain.comparison import TrainRequest, print_report, retrain
+    from search.retrain.comparison import TrainRequest, agrees, print_report, retrain
 
     model_fields, train_fields = split_recipe(recipe)
     chosen = choose(config, model=model_fields, train=train_fields)
@@ -123,7 +128,7 @@ def train(
         recorded_seed = chosen.search_file.seed
     request = TrainRequest(
         chosen=chosen,
-        changed=bool(recipe),
+        changed=bool(recipe) or limit is not None or validation is not None or synthetic,
         entries=tuple(entries),
         split_seed=recorded_seed,
         seed=seed if seed is not None else recorded_seed,
@@ -133,16 +138,19 @@ def train(
         data_dir=data_dir,
     )
     if chosen.best is not None:
+        if chosen.best.kind == "nearest":
+            say_warnings([f"{chosen.name} is no best.yaml: {chosen.best.headline()}"])
         say_warnings(chosen.best.provenance.notes)
     report = retrain(request)
     if out is not None:
         _write(out, report)
     if json:
         print_json(report)
-        return
-    print_report(report, out_console())
-    if out is not None:
-        out_console().print(f"written: {out}", soft_wrap=True)
+    else:
+        print_report(report, out_console())
+        if out is not None:
+            out_console().print(f"written: {out}", soft_wrap=True)
+    return 0 if agrees(report) else EXIT_DISAGREES
 
 
 def _entries(chosen: Chosen, dataset: str | None) -> list[DatasetSection]:

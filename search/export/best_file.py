@@ -152,21 +152,24 @@ class BestFile(Section):
         except OSError as error:
             raise BadInput(f"{path}: cannot be written ({error.strerror})") from None
 
+    def headline(self) -> str:
+        """What the trial reached, in a few words."""
+        if self.scores.global_tpe_score is not None:
+            return f"Global TPE score {self.scores.global_tpe_score:.4f}"
+        return (
+            f"NOT BEST but nearest: local TPE score {self.gate.score:.4f} on {self.gate.dataset}, "
+            f"gate {threshold_text(self.gate.threshold)}, margin {self.gate.margin:+.4f}"
+        )
+
     def _heading(self) -> list[str]:
         origin = self.provenance
         name = f"Trial {origin.trial} of study {origin.study}"
         lines = ["Train it again: nkat-search train --config THIS_FILE"]
+        lines.insert(0, f"{name}: {self.headline()}, on validation images.")
         if self.kind == "nearest":
-            lines = [
-                "NEAREST, NOT BEST: no trial of its search passed; this one came nearest.",
-                f"{name}: local TPE score {self.gate.score:.4f} on {self.gate.dataset} "
-                f"(validation images), gate {threshold_text(self.gate.threshold)}, margin "
-                f"{self.gate.margin:+.4f}.",
-                *lines,
-            ]
-        else:
-            score = f"Global TPE score {self.scores.global_tpe_score:.4f} on validation images"
-            lines.insert(0, f"{name}: {score}.")
+            lines.insert(
+                0, "NEAREST, NOT BEST: no trial of its search passed; this one came nearest."
+            )
         if self.cut_down:
             lines.insert(
                 0, "CUT-DOWN SEARCH: subsets and few epochs; quote no score of this file."

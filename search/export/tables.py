@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from search.export.best_check import OVER_ALL
-from search.study.nearest import none_passed
 from search.study.trial_attributes import accuracy_key, tpe_key
 from search.study.trial_record import TrialRecord, best_first
 from search.terminal import WideTable
@@ -194,7 +193,7 @@ def summary_lines(trials: Sequence[TrialRecord], search_file: SearchFile) -> lis
         best = ranked[0]
         lines.append(f"Best: trial {best.number}, Global TPE score {best.value:.4f}.")
     else:
-        lines.append(f"No trial passed the gate and finished stage 2: {none_passed(trials)}.")
+        lines.append("No trial passed the gate and finished stage 2.")
     ended = f"{len(frame)} trials ended: {saved.passed} complete, {saved.stopped} stopped early"
     if saved.hours is not None and saved.stage2_seconds is not None:
         ended += (

@@ -114,29 +114,3 @@ def best_first(trials: Iterable[TrialRecord]) -> list[TrialRecord]:
         (trial for trial in trials if trial.complete),
         key=lambda trial: (-(trial.value or 0.0), trial.number),
     )
-
-
-def pick(trials: Iterable[TrialRecord], *, number: int | None, top: int) -> list[TrialRecord]:
-    """The trial of a number, or the best `top` ones (fewer when fewer are complete).
-
-    Raises:
-        BadInput: no such trial, one that is not complete, or none complete at all.
-    """
-    every = list(trials)
-    if top < 1:
-        raise BadInput(f"--top {top}: must be >= 1")
-    if number is not None:
-        for trial in every:
-            if trial.number == number:
-                if trial.complete:
-                    return [trial]
-                outcome = trial.outcome or "it has no score over all data sets"
-                raise BadInput(f"trial {number} is {trial.state}, not complete: {outcome}")
-        raise BadInput(f"trial {number} does not exist; there are {len(every)} trials")
-    ranked = best_first(every)
-    if not ranked:
-        raise BadInput(
-            f"no trial is complete yet ({len(every)} trials so far): nothing passed the gate and "
-            "stage 2, so there is no configuration to export"
-        )
-    return ranked[:top]

@@ -11,6 +11,7 @@ from rich.console import Console
 
 from nkat_errors import BadInput
 from search.export.best_file import BestFile, load_best, numbered
+from search.export.choice import check_replaceable, pick, pick_nearest
 from search.export.tables import (
     report_dict,
     saved_by_gate,
@@ -18,12 +19,12 @@ from search.export.tables import (
     trial_frame,
     trial_table,
 )
-from search.file.search_file import SearchFile, parse_search_text
+from search.file.search_file import SearchFile, dump_yaml, parse_search_text
 from search.objective.judge import Judge
 from search.provenance import DataSource, code_version, package_versions
 from search.score.tpe_score import Lambdas
 from search.study.trial_attributes import TrialAttributes, TrialFacts
-from search.study.trial_record import TrialRecord, best_first, pick
+from search.study.trial_record import TrialRecord, best_first
 from search.study.verdict import Effort, SetResult
 from storage.records import TrialRow
 
@@ -148,6 +149,80 @@ def test_damaged_best_file(tmp_path, old, new, words):
         assert word in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("path", "value", "words"),
+    [
+        (("scores", "global_tpe_score"), 0.9, ["scores.global_tpe_score = 0.9", "mean accuracy"]),
+        (("scores", "global_tpe_score"), None, ["scores.global_tpe_score", "nearest"]),
+        (("scores", "consistency"), 0.5, ["scores.consistency = 0.5"]),
+        (("scores", "generalization"), 0.5, ["scores.generalization = 0.5"]),
+        (("scores", "robustness"), 0.9, ["scores.robustness = 0.9"]),
+        (("scores", "robustness"), 2.0, ["scores.robustness = 2.0", "<= 1"]),
+        (("scores", "sets", "mnist", "accuracy"), 1.2, ["mnist.accuracy = 1.2", "<= 1"]),
+        (("scores", "sets", "mnist", "accuracy"), -0.1, ["mnist.accuracy = -0.1", ">= 0"]),
+        (("scores", "sets", "mnist", "accuracy"), 0.95, ["mnist.tpe_score", "it was edited"]),
+        (("scores", "sets", "mnist", "tpe_score"), 0.7, ["mnist.tpe_score = 0.7"]),
+        (("lambda", "value"), 19.0, ["lambda.value = 19", "its reading is theory"]),
+        (("lambda", "value"), 0.0, ["lambda.value = 0.0", "> 0"]),
+        (("gate", "score"), 0.7, ["gate.score = 0.7", "the one of cifar10"]),
+        (("gate", "margin"), 0.7, ["gate.margin = 0.7", "score - threshold"]),
+        (("gate", "dataset"), "mnist", ["gate.score", "the one of mnist"]),
+        (("network", "tokens"), 0, ["network.tokens = 0"]),
+    ],
+)
+def test_numbers_that_do_not_follow_from_each_other_are_refused(tmp_path, path, value, words):
+    plain = BestFile.of_trial(TRIALS[2], SEARCH, now=NOW).model_dump(by_alias=True)
+    here = plain
+    for key in path[:-1]:
+        here = here[key]
+    here[path[-1]] = value
+    file = tmp_path / "best.yaml"
+    file.write_text(dump_yaml(plain))
+    with pytest.raises(BadInput) as caught:
+        load_best(file)
+    assert len(str(caught.value).splitlines()) == 1
+    for word in ("line ", *words):
+        assert word in str(caught.value)
+
+
+def test_a_stopped_trial_becomes_a_nearest_file_and_is_never_taken_for_best(tmp_path):
+    nearest = BestFile.of_trial(TRIALS[0], SEARCH, now=NOW)
+    assert nearest.kind == "nearest"
+    text = nearest.to_yaml()
+    assert "# NEAREST, NOT BEST" in text.splitlines()[1]
+    path = tmp_path / "nearest.yaml"
+    nearest.save(path)
+    assert load_best(path) == nearest
+    path.write_text(text.replace("kind: nearest", "kind: best"))
+    with pytest.raises(BadInput, match="has no entry for sd19_letters"):
+        load_best(path)
+    path.write_text(text.replace("global_tpe_score: null", "global_tpe_score: 0.9"))
+    with pytest.raises(BadInput, match=r"global_tpe_score = 0.9: a nearest\.yaml has none"):
+        load_best(path)
+    bare = TrialRecord(number=5, state="fail", value=None, params={}, outcome="given up")
+    with pytest.raises(BadInput, match="trial 5 has no attribute 'outcome'"):
+        BestFile.of_trial(bare, SEARCH)
+
+
+def test_an_export_replaces_its_own_kind_and_search_alone(tmp_path):
+    path = tmp_path / "best.yaml"
+    best = BestFile.of_trial(TRIALS[2], SEARCH, now=NOW)
+    check_replaceable(path, best)
+    best.save(path)
+    check_replaceable(path, BestFile.of_trial(TRIALS[1], SEARCH, now=NOW))
+    with pytest.raises(BadInput, match="of kind best, not nearest; give another --out, or --forc"):
+        check_replaceable(path, BestFile.of_trial(TRIALS[0], SEARCH, now=NOW))
+    for other in (
+        BestFile.of_trial(TRIALS[2], SEARCH, study="small-2", now=NOW),
+        BestFile.of_trial(TRIALS[2], replace(SEARCH, seed=4), now=NOW),
+    ):
+        with pytest.raises(BadInput, match=r"holds trial 2 of another search \(study small, "):
+            check_replaceable(path, other)
+    path.write_text("study: a search file\n")
+    with pytest.raises(BadInput, match="is no export"):
+        check_replaceable(path, best)
+
+
 def test_a_foreign_trial_cannot_be_exported():
     attributes = TRIALS[1].whole().to_flat()
     del attributes["accuracy_mnist"]
@@ -166,8 +241,15 @@ def test_choosing_trials():
         pick(TRIALS, number=0, top=1)
     with pytest.raises(BadInput, match="trial 99 does not exist"):
         pick(TRIALS, number=99, top=1)
-    with pytest.raises(BadInput, match="no trial is complete yet"):
+    with pytest.raises(BadInput, match=r"no best configuration yet: .* export --nearest"):
         pick([TRIALS[0]], number=None, top=1)
+    with pytest.raises(BadInput, match="none of 0 ended trials was trained"):
+        pick([TRIALS[4]], number=None, top=1)
+    assert pick_nearest([TRIALS[0], TRIALS[4]]) is TRIALS[0]
+    with pytest.raises(BadInput, match="trial 2 is complete"):
+        pick_nearest(TRIALS)
+    with pytest.raises(BadInput, match="--nearest: none of 0 ended trials"):
+        pick_nearest([TRIALS[4]])
 
 
 def test_numbered_names(tmp_path):
@@ -191,15 +273,46 @@ def test_gate_saves_the_mean_stage_2_of_each_stop():
     assert saved_by_gate([TRIALS[0]]).hours is None
 
 
+def shown(table: object, *, width: int) -> str:
+    console = Console(width=width)
+    with console.capture() as captured:
+        console.print(table)
+    return captured.get()
+
+
+def test_at_80_columns_four_sets_fit_and_more_lose_no_number():
+    names = ["cifar10", "mnist", "fashion_mnist", "emnist_letters", "a_fifth", "a_sixth"]
+    for count in (4, 6):
+        sets = ", ".join(names[:count])
+        search = parse_search_text(f"""\
+study: small
+title: "[bold]b[/bold] [/]"
+n_trials: 4
+gate: {{dataset: cifar10, threshold: 0.5}}
+datasets: [{sets}]
+space: {{embed_dim: [384, 448], conv_stem: ["off", small]}}
+""")
+        accuracies = {name: 0.91 + 0.01 * i for i, name in enumerate(names[:count])}
+        trial = ended(1234, accuracies, Effort(), search=search)
+        text = shown(trial_table([trial], search), width=80)
+        assert "[bold]b[/bold] [/]" in text
+        assert "…" not in text
+        assert all(len(line) <= 80 for line in text.splitlines())
+        for accuracy in accuracies.values():
+            assert f"{100 * accuracy:.2f}" in text
+        mean = sum(accuracies.values()) / count
+        for word in (f"{100 * mean:.2f}", "20", f"{trial.value:.4f}", "lambda", "mean"):
+            assert word in text
+        assert text.count("1234") == (2 if count == 4 else 3)  # one table of scores, or two
+
+
 def test_report_as_plain_values_and_as_table():
     report = report_dict(TRIALS, SEARCH)
     assert report["best_trial"] == 2
     assert report["trials"][2]["global_tpe_score"] is None
     assert report["saved_by_gate"]["hours"] == pytest.approx(1.5)
-    console = Console(width=200, record=True, file=None, quiet=False)
-    with console.capture() as captured:
-        console.print(trial_table(TRIALS, SEARCH))
-    text = captured.get()
+    assert (report["trials"][0]["lambda"], report["trials"][2]["mean_accuracy"]) == (20.0, None)
+    text = shown(trial_table(TRIALS, SEARCH), width=200)
     assert "CUT DOWN" in text
     assert "failed the gate" in text
     lines = " ".join(summary_lines(TRIALS, SEARCH))
