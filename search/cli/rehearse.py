@@ -153,6 +153,6 @@ def _show(report: RehearsalReport) -> None:
         )
     if report.best is not None:
         console.print(
-            f"{report.passed} passed the gate; best made-up Global TPE score "
+            f"{report.passed} complete; best made-up Global TPE score "
             f"{report.best[1]:.4f} (trial {report.best[0]})"
         )

@@ -97,8 +97,9 @@ class TrialAttributes:
             "parameters": facts.parameters,
             "tokens": facts.tokens,
             "device": facts.device,
-            "code_version": facts.code_version,
         }
+        if facts.code_version:
+            flat["code_version"] = facts.code_version
         for source in facts.data:
             plain = {
                 "source": source.source,
@@ -229,7 +230,7 @@ def _read_facts(read: _Reader) -> TrialFacts:
         data=tuple(
             read.data_source(name) for name in read.names("datasets") if _DATA + name in read.flat
         ),
-        code_version=read.text("code_version"),
+        code_version=read.text("code_version") if "code_version" in read.flat else "",
         versions={
             key.removeprefix(_VERSION): read.text(key)
             for key in read.flat
