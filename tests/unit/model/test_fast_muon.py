@@ -115,7 +115,8 @@ def test_steps_equal_torchs(
         change = (averages[name] - start[name]).norm()
         assert float((average - averages[name]).norm() / change) < 2e-2, name
     for name, momentum in ours.matrices(ours.flats.first):
-        assert torch.allclose(momentum, optimizer.state[theirs[name]]["momentum_buffer"]), name
+        want = optimizer.state[theirs[name]]["momentum_buffer"]
+        assert torch.allclose(momentum, want, atol=1e-6), name
     trained = slice(0, ours.layout.muon)
     assert torch.equal(ours.flats.copies[trained], ours.flats.weights[trained])
 
