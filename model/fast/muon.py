@@ -17,6 +17,7 @@ import triton
 from torch import Tensor
 
 from model.fast import muon_kernels, optimizer_kernels
+from model.fast.launch import PRODUCT, SMALL_PRODUCT
 from model.fast.layout import HIDDEN, Layout
 from model.fast.recipe import Values
 from model.fast.trunk import Flats
@@ -143,9 +144,9 @@ class Group:
         gram, polynomial = self._gram, self._polynomial
         a, b, c = COEFFICIENTS
         for _ in range(STEPS):
-            torch.bmm(x.mT, x, out=gram)
-            torch.baddbmm(gram, gram, gram, beta=b, alpha=c, out=polynomial)
-            torch.baddbmm(x, x, polynomial, beta=a, out=y)
+            _product(x, x, out=gram, turned=True, symmetric=True)
+            _product(gram, gram, out=polynomial, alpha=c, added=gram, beta=b, symmetric=True)
+            _product(x, polynomial, out=y, added=x, beta=a)
             x, y = y, x
 
     def apply(self) -> None:
@@ -190,6 +191,46 @@ def make_groups(
         for (long, short), same in names.items()
     ]
     return tuple(sorted(groups, key=lambda group: -group.work))
+
+
+def _product(
+    left: Tensor,
+    right: Tensor,
+    *,
+    out: Tensor,
+    alpha: float = 1.0,
+    added: Tensor | None = None,
+    beta: float = 0.0,
+    turned: bool = False,
+    symmetric: bool = False,
+) -> None:
+    """out = alpha left right + beta added, with `turned` left's transpose.
+
+    Args:
+        left, right, out, added: contiguous, [n, rows, inner] and so on.
+        symmetric: the result is.
+    """
+    count, rows, cols = out.shape
+    sizes = PRODUCT if cols % PRODUCT.tile == 0 else SMALL_PRODUCT
+    grid = triton.cdiv(cols, sizes.tile), triton.cdiv(rows, sizes.tile), count
+    launch(muon_kernels.matrix_product, grid)(
+        left,
+        right,
+        out if added is None else added,
+        out,
+        rows,
+        cols,
+        right.shape[1],
+        alpha,
+        beta,
+        TURNED=turned,
+        ADDED=added is not None,
+        SYMMETRIC=symmetric,
+        TILE=sizes.tile,
+        INNER=sizes.inner,
+        num_warps=sizes.warps,
+        num_stages=sizes.stages,
+    )
 
 
 def _grid(depth: int, rows: int, cols: int) -> tuple[int, int, int]:

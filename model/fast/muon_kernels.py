@@ -1,8 +1,10 @@
 # mypy: disable-error-code="no-untyped-def,no-untyped-call,untyped-decorator,misc"
-"""Muon's passes over the weights: momentum, scaling, and the final update (Triton).
+"""Muon's passes over the weights and its matrix products (Triton).
 
 A program of `muon_momentum` and `muon_apply` takes one tile of one matrix, so that a
-matrix can be turned on the way: Newton-Schulz works on tall ones.
+matrix can be turned on the way: Newton-Schulz works on tall ones.  `matrix_product` has
+what the library's has not: a sum with a third matrix that is not copied first, and half
+the work where the result is symmetric.
 """
 
 from __future__ import annotations
@@ -47,8 +49,10 @@ def muon_momentum(
     col = tl.program_id(0) * TILE + tl.arange(0, TILE)
     ok = (row < rows)[:, None] & (col < cols)[None, :]
     matrix = tl.program_id(2).to(tl.int64)
-    first = matrix * rows * cols
-    at = first + row[:, None] * cols + col[None, :]
+    grad_ptr += matrix * rows * cols
+    momentum_ptr += matrix * rows * cols
+    update_ptr += matrix * rows * cols
+    at = row[:, None] * cols + col[None, :]
     g = tl.load(grad_ptr + at, ok, other=0.0).to(tl.float32)
     g = g * clip_factor(partial_ptr, recipe_ptr, PARTS)
     rest = 1.0 - tl.load(recipe_ptr + 5)
@@ -57,7 +61,7 @@ def muon_momentum(
     tl.store(momentum_ptr + at, momentum, ok)
     update = (momentum - (momentum - g) * rest).to(update_ptr.dtype.element_ty)
     if TURNED:
-        turned = first + col[:, None] * rows + row[None, :]
+        turned = col[:, None] * rows + row[None, :]
         inside = (col < cols)[:, None] & (row < rows)[None, :]
         tl.store(update_ptr + turned, tl.trans(update), inside)
     else:
@@ -95,6 +99,67 @@ def muon_scale(
 
 
 @triton.jit
+def matrix_product(
+    left_ptr,
+    right_ptr,
+    added_ptr,
+    out_ptr,
+    rows,
+    cols,
+    inner,
+    alpha,
+    beta,
+    TURNED: tl.constexpr,
+    ADDED: tl.constexpr,
+    SYMMETRIC: tl.constexpr,
+    TILE: tl.constexpr,
+    INNER: tl.constexpr,
+):
+    """out = alpha left right + beta added: program (tile of columns, tile of rows, matrix).
+
+    out and added [matrices, rows, cols], left [matrices, rows, inner] (with TURNED its
+    transpose lies there), right [matrices, inner, cols]; sums in float32.  Without ADDED
+    there is no second term.  A SYMMETRIC result is computed on and below its diagonal.
+    """
+    row_tile = tl.program_id(1)
+    col_tile = tl.program_id(0)
+    if SYMMETRIC and col_tile > row_tile:
+        return
+    matrix = tl.program_id(2).to(tl.int64)
+    left_ptr += matrix * rows * inner
+    right_ptr += matrix * inner * cols
+    out_ptr += matrix * rows * cols
+    row = row_tile * TILE + tl.arange(0, TILE)
+    col = col_tile * TILE + tl.arange(0, TILE)
+    row_ok = row < rows
+    col_ok = col < cols
+    total = tl.zeros([TILE, TILE], tl.float32)
+    for start in range(0, inner, INNER):
+        k = start + tl.arange(0, INNER)
+        ok = k < inner
+        if TURNED:
+            at = k[:, None] * rows + row[None, :]
+            left = tl.trans(tl.load(left_ptr + at, ok[:, None] & row_ok[None, :], other=0.0))
+        else:
+            at = row[:, None] * inner + k[None, :]
+            left = tl.load(left_ptr + at, row_ok[:, None] & ok[None, :], other=0.0)
+        at = k[:, None] * cols + col[None, :]
+        right = tl.load(right_ptr + at, ok[:, None] & col_ok[None, :], other=0.0)
+        total = tl.dot(left, right, total)
+    total = total * alpha
+    at = row[:, None] * cols + col[None, :]
+    inside = row_ok[:, None] & col_ok[None, :]
+    if ADDED:
+        added = tl.load(added_ptr + matrix * rows * cols + at, inside, other=0.0)
+        total += beta * added.to(tl.float32)
+    out = total.to(out_ptr.dtype.element_ty)
+    tl.store(out_ptr + at, out, inside)
+    if SYMMETRIC and col_tile < row_tile:
+        mirrored = col[:, None] * cols + row[None, :]
+        tl.store(out_ptr + mirrored, tl.trans(out), col_ok[:, None] & row_ok[None, :])
+
+
+@triton.jit
 def muon_apply(
     weight_ptr,
     update_ptr,
@@ -117,9 +182,13 @@ def muon_apply(
     col = tl.program_id(0) * TILE + tl.arange(0, TILE)
     ok = (row < rows)[:, None] & (col < cols)[None, :]
     first = tl.program_id(2).to(tl.int64) * rows * cols
-    at = first + row[:, None] * cols + col[None, :]
+    weight_ptr += first
+    update_ptr += first
+    average_ptr += first
+    copy_ptr += first
+    at = row[:, None] * cols + col[None, :]
     if TURNED:
-        turned = first + col[:, None] * rows + row[None, :]
+        turned = col[:, None] * rows + row[None, :]
         inside = (col < cols)[:, None] & (row < rows)[None, :]
         update = tl.trans(tl.load(update_ptr + turned, inside, other=0.0))
     else:

@@ -16,7 +16,7 @@ import torch
 # tests/conftest.py has set TRITON_INTERPRET where there is no GPU.
 pytest.importorskip("triton")
 
-from interpreted import round_bf16
+from interpreted import true_bf16
 from made_up_sets import device_set
 
 from model.augment import normalise
@@ -49,7 +49,7 @@ def _fewer_programs(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(module, name, tall)
     for module in (trunk, ends):
         monkeypatch.setattr(module, "NORM", RowLaunch(rows=32, warps=1))
-    round_bf16(monkeypatch)
+    true_bf16(monkeypatch)
 
 
 RECIPE = TrainConfig(
