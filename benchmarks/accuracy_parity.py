@@ -31,8 +31,8 @@ def run(path: str, seed: int, folder: Path, epochs: int) -> dict[str, Any]:
     from model.data.load import load_dataset
     from model.data.split import split
     from model.fast.runner import FastRunners
-    from model.step import PlainRunner
-    from model.trainer import Trainer
+    from model.training.step import PlainRunner
+    from model.training.trainer import Trainer
 
     parts = split(load_dataset("cifar10", data_dir=folder), validation_fraction=0.1, seed=0)
     train, validation = device_sets(parts, device="cuda")

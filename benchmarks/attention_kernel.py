@@ -20,8 +20,8 @@ from measure import hardware, table, time_graphed, write_json
 from torch.nn import functional as F
 
 from model.kernels import triton_attention as ours
-from model.kernels.plain_attention import plain_attention
 from model.kernels.reference import reference_attention
+from model.kernels.torch_attention import plain_attention
 from model.kernels.triton_tiles import Tiles, mask_words, plan
 
 TEMPERATURE, TOP_K, TOP_P, DROPOUT = 0.65, 6, 0.8, 0.17

@@ -24,7 +24,7 @@ from model.data.info import DatasetInfo
 from model.data.load import load_dataset
 from model.data.split import split
 from model.runners import runners_for
-from model.trainer import Trainer
+from model.training.trainer import Trainer
 
 NORMS = ("off", "layernorm", "residual", "concat")
 OTHERS = ("mnist", "fashion_mnist", "sd19_letters")

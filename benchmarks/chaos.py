@@ -28,12 +28,12 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 from facts import facts, text_table
 from rich.console import Console
 
-from search.config import load_search_file
-from search.faults import KINDS, parse_rates
-from search.rehearsal import Rehearsal
-from search.rehearse import RehearsalOptions, RehearsalReport, rehearse
-from search.serve_worker import set_up_logging
-from search.signals import StopRequest, stop_on_signals
+from search.file.search_file import load_search_file
+from search.objective.simulated_trainer import Rehearsal
+from search.rehearsal.faults import KINDS, parse_rates
+from search.rehearsal.run import RehearsalOptions, RehearsalReport, rehearse
+from search.worker.serve import set_up_logging
+from search.worker.signals import StopRequest, stop_on_signals
 
 CONFIG = Path(__file__).resolve().parent.parent / "configs/search.yaml"
 EXIT_STOPPED = 130

@@ -28,13 +28,13 @@ from measure import hardware, table, write_json
 from noise import noise_set
 from torchvision.transforms import v2
 
-from model import attention
 from model.config import ModelConfig, TrainConfig
 from model.data.device import DeviceSet
 from model.kernels.reference import reference_keep
-from model.step import PlainRunner
-from model.vit import build_network
-from search.config import load_search_file
+from model.network import attention
+from model.network.vit import build_network
+from model.training.step import PlainRunner
+from search.file.search_file import load_search_file
 
 CONFIG = Path(__file__).resolve().parent.parent / "configs/laptop.yaml"
 NETWORKS = {

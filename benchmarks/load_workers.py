@@ -23,11 +23,11 @@ from optuna.storages import RDBStorage
 from optuna.study import MaxTrialsCallback
 from optuna.trial import TrialState
 
-from search.config import SearchFile, parse_search_text
-from search.messages import Finished
-from search.outcome import Judge, SetResult
-from search.rehearsal import Rehearsal, RehearsedSetTrainer
-from search.signals import signal_when_parent_dies
+from search.file.search_file import SearchFile, parse_search_text
+from search.objective.judge import Judge, SetResult
+from search.objective.messages import Finished
+from search.objective.simulated_trainer import Rehearsal, RehearsedSetTrainer
+from search.worker.signals import signal_when_parent_dies
 from storage.board import Board
 from storage.engine import connect_args, make_engine
 from storage.records import NoWork
@@ -113,7 +113,7 @@ class Results:
 
 
 def ours(order: Order, barrier: Any) -> None:
-    """Claim, suggest, finish, as search/worker.py does; beats and reaps when due."""
+    """Claim, suggest, finish, as search/worker/loop.py does; beats and reaps when due."""
     search, record = _prepared(order)
     results = Results(search)
     # One name for the connections of all; the real workers' is nkat-worker.

@@ -46,11 +46,11 @@ from load_workers import APPLICATION, COUNTED, Order, Record, ours, own_seed, pl
 from optuna.storages import RDBStorage
 from optuna.trial import TrialState
 
-from search.config import SearchFile, load_search_file
+from search.file.search_file import SearchFile, load_search_file
 from storage.embedded import EmbeddedPostgres
 from storage.engine import make_engine
 from storage.schema import ensure_schema
-from storage.study import create_search, set_budget
+from storage.searches import create_search, set_budget
 
 CONFIG = Path(__file__).resolve().parent.parent / "configs/search.yaml"
 SYSTEMS: dict[str, Callable[[Order, Any], None]] = {"nkat-search": ours, "plain Optuna": plain}

@@ -21,12 +21,12 @@ import torch
 from measure import Timing, hardware, matmul_rate, summary, table, write_json
 
 from model.config import ModelConfig, Optimizer, TrainConfig
-from model.cost import model_cost
 from model.data.device import DeviceSet, device_sets
 from model.data.load import load_dataset
 from model.data.split import split
 from model.fast.runner import FastRunners
-from model.step import PlainRunner
+from model.network.cost import model_cost
+from model.training.step import PlainRunner
 
 _16 = ModelConfig(pool="mean")
 _64 = ModelConfig(conv_stem="off", patch_size=4, pool="mean")
@@ -95,7 +95,7 @@ def loader_style(
     """
     from torchvision.transforms import v2
 
-    from model.vit import build_network
+    from model.network.vit import build_network
 
     transform = v2.Compose(
         [

@@ -52,7 +52,7 @@ class ModelConfig:
         heads: attention heads.
         mlp_ratio: hidden features of the MLP / embed_dim.
         pool: `mean` of the tokens, or a `cls` token of its own.
-        color_norm: what is done to a pixel's RGB values first (model/color_norm.py).
+        color_norm: what is done to a pixel's RGB values first (model/network/color_norm.py).
         split_heads: heads 2-2-2 that look at R, G and B alone plus 2 shared ones.
         temperature: softmax temperature (> 0) of the attention.
         top_k: keys kept per query by rank; None keeps all.

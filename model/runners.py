@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from model.step import PlainRunner, RunnerFactory
+from model.training.step import PlainRunner, RunnerFactory
 
 
 def runners_for(device: str) -> RunnerFactory:

@@ -29,7 +29,8 @@ from optuna.samplers import BaseSampler, RandomSampler
 from optuna.trial import Trial, TrialState
 from sqlalchemy import Engine
 
-from storage import claiming, closing, reaping, reporting, sql
+from storage import claiming, reaping, reporting, sql
+from storage import endings as closing
 from storage.errors import ToldElsewhere, UnknownWorker
 from storage.records import (
     AttemptRow,
@@ -43,8 +44,8 @@ from storage.records import (
     TrialRow,
     WorkerRow,
 )
+from storage.searches import load_search
 from storage.states import Command
-from storage.study import load_search
 from storage.transaction import Clock, Desk, Transaction
 
 T = TypeVar("T")

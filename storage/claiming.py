@@ -13,7 +13,7 @@ from optuna.trial import Trial, TrialState
 from sqlalchemy.exc import IntegrityError
 
 from storage import sql
-from storage.closing import settle_outside
+from storage.endings import settle_outside
 from storage.errors import UnknownWorker
 from storage.records import Claim, NoWork
 from storage.retry import TryAgain

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from optuna.trial import FrozenTrial, TrialState
 
 from storage import sql
-from storage.closing import failed, release_orphan, settle_outside
+from storage.endings import failed, release_orphan, settle_outside
 from storage.records import Reaped
 from storage.states import Attempt, Ticket
 from storage.transaction import Transaction

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import torch
 
-from model.augment import colour
+from model.augment import color as colour
 from model.augment.crop import gather_pixels
 from model.augment.draws import uniform_int
 from model.augment.equalize import apply_table, equalize_table

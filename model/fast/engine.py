@@ -17,16 +17,16 @@ from torch import Tensor
 
 from model.config import ModelConfig, Optimizer
 from model.data.info import DatasetInfo
-from model.fast import optimizer_kernels
-from model.fast.ends import Ends
-from model.fast.front import make_front, takes_plain_pictures
-from model.fast.layout import Layout, make_layout
+from model.fast.batches import Pictures
+from model.fast.blocks import Flats, Trunk
+from model.fast.embed_and_head import Ends
+from model.fast.flat_layout import Layout, make_layout
+from model.fast.kernels import optimizer as optimizer_kernels
 from model.fast.muon import Group, make_groups
-from model.fast.pictures import Pictures
-from model.fast.recipe import Values, shape_of
-from model.fast.trunk import Flats, Trunk
+from model.fast.run_values import Values, shape_of
+from model.fast.stem_stage import make_front, takes_plain_pictures
 from model.kernels.triton_launch import compiling_together, launch
-from model.vit import empty_network
+from model.network.vit import empty_network
 
 _BRANCHES = 2
 """Streams beside the main one, for gradients that only the optimiser waits for."""

@@ -77,6 +77,8 @@ GELU_COLUMNS = 64
 POOL = RowLaunch(rows=32, warps=4)
 PRODUCT = ProductLaunch(tile=128, inner=64, warps=8, stages=3)
 SMALL_PRODUCT = ProductLaunch(tile=64, inner=64, warps=4, stages=4)
+"""For sides that tiles of 128 do not divide.  Chosen by registers and shared memory (two
+programs a multiprocessor), not by measurement."""
 STEM = StemLaunch(programs=128, tile=4096, depth=64, norm_tile=8192, norm_warps=8)
 
 

@@ -16,11 +16,12 @@ import torch
 import triton
 from torch import Tensor
 
-from model.fast import muon_kernels, optimizer_kernels
+from model.fast.blocks import Flats
+from model.fast.flat_layout import HIDDEN, Layout
+from model.fast.kernels import muon as muon_kernels
+from model.fast.kernels import optimizer as optimizer_kernels
 from model.fast.launch import PRODUCT, SMALL_PRODUCT
-from model.fast.layout import HIDDEN, Layout
-from model.fast.recipe import Values
-from model.fast.trunk import Flats
+from model.fast.run_values import Values
 from model.kernels.triton_launch import launch
 
 COEFFICIENTS, STEPS, SMALLEST_NORM = (3.4445, -4.7750, 2.0315), 5, 1e-7

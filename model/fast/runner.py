@@ -10,17 +10,17 @@ from torch import Tensor
 from model.augment import Mix
 from model.config import ModelConfig, TrainConfig
 from model.data.device import DeviceSet
-from model.evaluation import count_correct, evaluation_batch
-from model.fast.cache import WarmCache
+from model.fast.batches import MOST_COLUMNS
+from model.fast.captured_evaluation import RepeatedEvaluation
 from model.fast.engine import Engine, predicted_bytes
-from model.fast.evaluation import RepeatedEvaluation
-from model.fast.parts import FastParts, copy_counters
-from model.fast.pictures import MOST_COLUMNS
-from model.fast.recipe import shape_of, table_rows
+from model.fast.run_values import shape_of, table_rows
+from model.fast.state import FastParts, copy_counters
+from model.fast.warm_cache import WarmCache
 from model.kernels.triton_tiles import MAX_HEAD_DIM, MAX_TOKENS
-from model.parts import TrainingParts
-from model.precision import uses_bf16
-from model.step import PlainRunner, RunnerFactory, StepRunner
+from model.training.evaluation import count_correct, evaluation_batch
+from model.training.precision import uses_bf16
+from model.training.state import TrainingParts
+from model.training.step import PlainRunner, RunnerFactory, StepRunner
 from nkat_errors import NkatError
 
 _SHARE_OF_MEMORY = 0.4

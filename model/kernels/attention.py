@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from model.kernels.plain_attention import plain_attention
+from model.kernels.torch_attention import plain_attention
 
 
 def nkat_attention(

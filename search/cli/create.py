@@ -58,11 +58,11 @@ def create(
         nkat-search create --storage postgresql+psycopg2://nkat:secret@db/nkat
         nkat-search create --config configs/laptop.yaml --data-dir ~/images
     """
-    from search.config import load_search_file
-    from search.create import create_study
-    from search.run_command import default_config
-    from search.sessions import database
-    from search.settle import settle
+    from search.file.data_choice import settle
+    from search.file.search_file import load_search_file
+    from search.service.run import default_config
+    from search.study.create import create_study
+    from search.study.session import database
     from storage.engine import make_engine
 
     search_file = load_search_file(config or default_config())

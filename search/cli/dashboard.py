@@ -40,8 +40,8 @@ def dashboard(
         nkat-search dashboard
         nkat-search dashboard --storage postgresql+psycopg2://nkat:secret@db/nkat --port 8081
     """
-    from search.dashboard import editable_from, login_from, serve
-    from search.sessions import database
+    from search.dashboard.server import editable_from, login_from, serve
+    from search.study.session import database
 
     login, editable = login_from(), editable_from()
     with database(storage, state_dir) as url:

@@ -56,8 +56,8 @@ def prepare(
     notes = note_console()
     if config is not None:
         from search.cli.common import say_warnings
-        from search.config import load_search_file
-        from search.settle import settle
+        from search.file.data_choice import settle
+        from search.file.search_file import load_search_file
 
         settled = settle(load_search_file(config), data_dir=data_dir, tell=notes.print)
         say_warnings(settled.notes)

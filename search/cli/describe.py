@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from search.cli.common import JsonOption, out_console, print_json
-from search.cli.recipe import recipe_options, split_recipe
+from search.cli.recipe_options import recipe_options, split_recipe
 
 
 def register(app: typer.Typer) -> None:
@@ -33,8 +33,8 @@ def describe(
         nkat-search describe --config best.yaml
         nkat-search describe --conv-stem off --patch-size 4 --embed-dim 512
     """
-    from search.configurations import choose
-    from search.describe import describe as describe_model
+    from search.export.configuration import choose
+    from search.score.describe import describe as describe_model
 
     model_fields, train_fields = split_recipe(recipe)
     chosen = choose(config, model=model_fields, train=train_fields)

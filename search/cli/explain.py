@@ -10,7 +10,7 @@ import typer
 from search.cli.common import JsonOption, out_console, print_json
 
 if TYPE_CHECKING:
-    from search.explain import Explanation
+    from search.score.explain import Explanation
 
 
 def register(app: typer.Typer) -> None:
@@ -38,9 +38,9 @@ def explain(
         nkat-search explain --config configs/search.yaml
         nkat-search explain --lambda 11.2
     """
-    from search.configurations import choose
-    from search.explain import explain as explain_lambda
-    from search.explain import sentences
+    from search.export.configuration import choose
+    from search.score.explain import explain as explain_lambda
+    from search.score.explain import sentences
 
     chosen = choose(config)
     dataset, threshold = chosen.gate
@@ -75,13 +75,13 @@ def _lambda_in_use(chosen: Any) -> tuple[float, dict[str, Any]]:
         best = chosen.best.lambda_
         return best.value, {"reading": best.reading}
     if chosen.reading == "theory":
-        from search.score import lambda_theory
+        from search.score.tpe_score import lambda_theory
 
         value = lambda_theory(conv_stem=model.conv_stem, embed_dim=model.embed_dim)
         return value, {"conv_stem": model.conv_stem, "embed_dim": model.embed_dim}
     if chosen.reading == "counted":
         return float(model.nkat_scalars), {"depth": model.depth}
-    from model.cost import model_cost
+    from model.network.cost import model_cost
 
     parameters = model_cost(model).parameters
     return parameters / 1e6, {"parameters": parameters}
@@ -89,7 +89,7 @@ def _lambda_in_use(chosen: Any) -> tuple[float, dict[str, Any]]:
 
 def _ends_of_space(chosen: Any, *, known: float) -> list[tuple[float, dict[str, Any]]]:
     """The smallest and the largest lambda a trial of the space can have."""
-    from search.checks import lambdas_of_space
+    from search.file.cross_checks import lambdas_of_space
 
     found = lambdas_of_space(chosen.search_file) or []
     ends = {lam: values for lam, values in (found[:1] + found[-1:]) if lam != known}

@@ -49,9 +49,9 @@ def export(
         nkat-search export --trial 17 --out trial17.yaml
     """
     from nkat_errors import BadInput
-    from search.export import BestFile, numbered
-    from search.sessions import database, opened
-    from search.trials import TrialRecord, pick
+    from search.export.best_file import BestFile, numbered
+    from search.study.session import database, opened
+    from search.study.trial_record import TrialRecord, pick
 
     if trial is not None and top != 1:
         raise BadInput(f"--trial {trial} and --top {top}: give one of the two")

@@ -46,11 +46,11 @@ def orchestrate(
     import logging
     import time
 
-    from search.orchestrator import Orchestrator
-    from search.serve_worker import set_up_logging
-    from search.sessions import checkpoint_dir as find_checkpoint_dir
-    from search.sessions import database, opened
-    from search.signals import StopRequest, stop_on_signals
+    from search.service.orchestrator import Orchestrator
+    from search.study.session import checkpoint_dir as find_checkpoint_dir
+    from search.study.session import database, opened
+    from search.worker.serve import set_up_logging
+    from search.worker.signals import StopRequest, stop_on_signals
 
     set_up_logging()
     stop = StopRequest()

@@ -10,7 +10,7 @@ import typer
 from search.cli.common import JsonOption, note_console, out_console, print_json
 
 if TYPE_CHECKING:
-    from search.rehearse import RehearsalReport
+    from search.rehearsal.run import RehearsalReport
 
 
 EXIT_STOPPED = 130
@@ -82,13 +82,13 @@ def rehearse(
     """
     from dataclasses import replace
 
-    from search.config import load_search_file
-    from search.faults import KINDS, parse_rates
-    from search.rehearsal import Rehearsal, Table
-    from search.rehearse import RehearsalOptions
-    from search.rehearse import rehearse as run_rehearsal
-    from search.serve_worker import set_up_logging
-    from search.signals import StopRequest, stop_on_signals
+    from search.file.search_file import load_search_file
+    from search.objective.simulated_trainer import Rehearsal, Table
+    from search.rehearsal.faults import KINDS, parse_rates
+    from search.rehearsal.run import RehearsalOptions
+    from search.rehearsal.run import rehearse as run_rehearsal
+    from search.worker.serve import set_up_logging
+    from search.worker.signals import StopRequest, stop_on_signals
 
     search = load_search_file(config)
     if trials is not None:

@@ -81,7 +81,7 @@ def run(
         nkat-search run --data-dir ~/images
         nkat-search run --config configs/laptop.yaml --workers 2
     """
-    from search.run_command import RunOptions, run_search
+    from search.service.run import RunOptions, run_search
 
     return run_search(
         RunOptions(

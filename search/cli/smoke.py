@@ -14,7 +14,7 @@ from search.cli.common import (
     out_console,
     print_json,
 )
-from search.cli.recipe import recipe_options, split_recipe
+from search.cli.recipe_options import recipe_options, split_recipe
 from search.cli.train import LimitOption, SyntheticOption
 
 EPOCHS = 10
@@ -47,9 +47,9 @@ def smoke(
         nkat-search smoke
         nkat-search smoke --data-dir ~/images --color-norm residual
     """
-    from search.configurations import choose
-    from search.sections import DatasetSection
-    from search.training_runs import (
+    from search.export.configuration import choose
+    from search.file.sections import DatasetSection
+    from search.retrain.training_run import (
         RunSpec,
         choose_device,
         device_title,

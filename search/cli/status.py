@@ -46,8 +46,8 @@ def status(
 
     from rich.live import Live
 
-    from search.sessions import database, opened
-    from search.status_view import NEWEST, snapshot, tables
+    from search.service.status import NEWEST, snapshot, tables
+    from search.study.session import database, opened
 
     trials = None if all_trials else NEWEST
     with (

@@ -15,11 +15,11 @@ from search.cli.common import (
     print_json,
     say_warnings,
 )
-from search.cli.recipe import recipe_options, split_recipe
+from search.cli.recipe_options import recipe_options, split_recipe
 
 if TYPE_CHECKING:
-    from search.configurations import Chosen
-    from search.sections import DatasetSection
+    from search.export.configuration import Chosen
+    from search.file.sections import DatasetSection
 
 SyntheticOption = Annotated[
     bool, typer.Option("--synthetic", help="Rendered images in the set's shape: for tests only.")
@@ -105,8 +105,8 @@ def train(
     reads test images, and chooses the averaged weights beforehand.
     """
     from nkat_errors import BadInput
-    from search.configurations import choose
-    from search.retrain import TrainRequest, print_report, retrain
+    from search.export.configuration import choose
+    from search.retrain.comparison import TrainRequest, print_report, retrain
 
     model_fields, train_fields = split_recipe(recipe)
     chosen = choose(config, model=model_fields, train=train_fields)
@@ -148,7 +148,7 @@ def train(
 def _entries(chosen: Chosen, dataset: str | None) -> list[DatasetSection]:
     """The data sets to train on, as the file knows them."""
     from nkat_errors import BadInput
-    from search.sections import DatasetSection
+    from search.file.sections import DatasetSection
 
     if chosen.best is not None:
         entries = [one.entry() for one in chosen.best.datasets]

@@ -74,7 +74,7 @@ def worker(
         nkat-search worker --storage postgresql+psycopg2://nkat:secret@db/nkat
         nkat-search worker --device cuda:1 --data-dir ~/images
     """
-    from search.serve_worker import WorkerOptions, serve_worker
+    from search.worker.serve import WorkerOptions, serve_worker
 
     return serve_worker(
         WorkerOptions(

@@ -11,7 +11,7 @@ from search.cli import main
 from search.cli.healthcheck import Unhealthy, check, lease_of
 from storage.board import Board
 from storage.engine import make_engine
-from storage.study import create_search
+from storage.searches import create_search
 
 pytestmark = pytest.mark.postgres
 

@@ -16,9 +16,9 @@ from model.fast.engine import Engine
 from model.fast.runner import FastRunner, FastRunners
 from model.kernels import triton_attention as kernel
 from model.kernels.reference import reference_attention
-from model.parts import TrainingParts
-from model.step import PlainRunner
-from model.trainer import Trainer
+from model.training.state import TrainingParts
+from model.training.step import PlainRunner
+from model.training.trainer import Trainer
 
 pytestmark = pytest.mark.gpu
 

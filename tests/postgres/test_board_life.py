@@ -18,8 +18,8 @@ from storage.board import Board
 from storage.engine import optuna_storage
 from storage.errors import LeaseLost, StudyGone, ToldElsewhere, UnknownWorker
 from storage.records import GaveUp, NoWork, Retry
+from storage.searches import set_budget
 from storage.states import Command
-from storage.study import set_budget
 
 pytestmark = pytest.mark.postgres
 

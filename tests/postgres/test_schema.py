@@ -16,7 +16,7 @@ from storage.embedded import EmbeddedPostgres
 from storage.engine import make_engine
 from storage.errors import SchemaMissing
 from storage.schema import ensure_schema, wait_for_schema
-from storage.study import create_search
+from storage.searches import create_search
 
 pytestmark = pytest.mark.postgres
 

@@ -11,7 +11,7 @@ from nkat_errors import BadInput
 from storage.board import Board
 from storage.engine import optuna_storage
 from storage.errors import SearchDiffers
-from storage.study import create_search, list_searches, load_search
+from storage.searches import create_search, list_searches, load_search
 
 pytestmark = pytest.mark.postgres
 

@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 
 from model.config import ModelConfig, TrainConfig
-from search.config import load_search_file
-from search.export import BestFile
-from search.score import score_all
-from search.trials import TrialRecord
+from search.export.best_file import BestFile
+from search.file.search_file import load_search_file
+from search.score.tpe_score import score_all
+from search.study.trial_record import TrialRecord
 
 ROOT = Path(__file__).parents[2]
 LAPTOP = str(ROOT / "configs/laptop.yaml")

@@ -21,13 +21,13 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 from process_helpers import wait_for
 from sqlalchemy import Engine, text
 
-from search.config import SearchFile, parse_search_text
-from search.faults import parse_rates
-from search.promises import Promise, Silence, check_promises
-from search.rehearsal import Rehearsal
+from search.file.search_file import SearchFile, parse_search_text
+from search.objective.simulated_trainer import Rehearsal
+from search.rehearsal.faults import parse_rates
+from search.rehearsal.promises import Promise, Silence, check_promises
 from storage.board import Board
 from storage.engine import make_engine
-from storage.study import load_search
+from storage.searches import load_search
 
 pytestmark = [pytest.mark.process, pytest.mark.postgres]
 

@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 from process_helpers import wait_for
 
-from model.cost import model_cost
-from search.export import load_best
+from model.network.cost import model_cost
+from search.export.best_file import load_best
 from storage.board import Board
 from storage.engine import make_engine
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from process_helpers import LEASE_S, Service, search_file, service, training_child, wait_for
 
-from search.rehearsal import Rehearsal
+from search.objective.simulated_trainer import Rehearsal
 from storage.embedded import EmbeddedPostgres
 from storage.states import Attempt
 

@@ -1,0 +1,203 @@
+"""Where every weight of a network lies in one flat buffer.
+
+    products | other decayed | not decayed | statistics
+
+`products` are the block stack's matrices (same-shaped ones of all layers side by side),
+the head's and the patch embedding's; their gradients come out of matrix products in the
+products' type.  All others have float32 gradients.  `statistics` are BatchNorm's:
+averaged, not trained.  Sections start at multiples of the optimiser's block, tensors at
+multiples of 64 elements, so that every view may be an operand of a matrix product.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from model.config import ModelConfig, Optimizer
+from model.fast.kernels.optimizer import BLOCK
+from model.network.vit import NKATViT
+from model.training.optimizers import _NEVER_DECAYED
+
+_ALIGN = 64
+
+HIDDEN = ("qkv", "project", "fc1", "fc2")
+"""The stacks of the blocks' matrices: what Muon updates where it is chosen."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """One tensor's first element in the flat buffer, and its shape.
+
+    A convolution's weights lie channels last: all channels of one tap side by side.
+    """
+
+    start: int
+    shape: tuple[int, ...]
+
+    def view(self, flat: Tensor, *, first: int = 0) -> Tensor:
+        """The tensor in `flat`, which begins at element `first` of the whole."""
+        begin = self.start - first
+        there = flat[begin : begin + _size(self.shape)]
+        if len(self.shape) != 4:
+            return there.view(self.shape)
+        out, channels, *kernel = self.shape
+        return there.view(out, *kernel, channels).permute(0, 3, 1, 2)
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """Places by parameter or buffer name, the stacks of all layers, and the sections.
+
+    Args:
+        places: of every parameter and floating buffer of the network.
+        stacks: `qkv`, `project`, `fc1`, `fc2` ([depth, out, in]); `qkv_bias`, `fc1_bias`
+            ([depth, out]); `norms` [2 depth + 1, 3, dim]: weight and bias of each norm in
+            order, and the bias of the branch that is added before it (unused at 0);
+            `scalars` [4, depth]: attention_scale, mlp_scale, alpha, beta.
+        front: names of the parameters before the patch embedding, in order.
+        muon: end of the matrices that Muon updates, which come first; 0: there are none.
+        low, decayed, trained, total: ends of the four sections, elements.
+    """
+
+    places: dict[str, Place]
+    stacks: dict[str, Place]
+    front: tuple[str, ...]
+    muon: int
+    low: int
+    decayed: int
+    trained: int
+    total: int
+
+    def bind(self, network: nn.Module, flat: Tensor) -> None:
+        """Make the network's parameters and buffers views of `flat`."""
+        for name, tensor in _tensors(network):
+            tensor.data = self.places[name].view(flat)
+
+    def stack(self, name: str, flat: Tensor, *, first: int = 0) -> Tensor:
+        return self.stacks[name].view(flat, first=first)
+
+
+def make_layout(network: NKATViT, *, optimizer: Optimizer) -> Layout:
+    """The layout of a network without split heads (shapes only; `meta` will do).
+
+    With Muon the block stack's matrices are a section of their own.
+    """
+    maker = _Maker(network)
+    config = network.config
+    depth, dim = config.depth, config.embed_dim
+    block = "blocks.{}."
+    maker.stack_layers("qkv", block + "attention.qkv.weight")
+    maker.stack_layers("project", block + "attention.project.weight")
+    maker.stack_layers("fc1", block + "expand.weight")
+    maker.stack_layers("fc2", block + "contract.weight")
+    muon = maker.end_section() if optimizer == "muon" else 0
+    maker.single(["head.weight", "patches.project.weight"])
+    low = maker.end_section()
+    front = [name for name in maker.shapes if _in_front(name)]
+    matrices = [name for name in front if _is_decayed(name, maker.shapes[name])]
+    maker.single(matrices)
+    decayed = maker.end_section()
+    maker.stack_layers("qkv_bias", block + "attention.qkv.bias")
+    maker.stack_layers("fc1_bias", block + "expand.bias")
+    _place_norms(maker, config)
+    scalars = maker.take((4, depth))
+    maker.stacks["scalars"] = scalars
+    names = ("attention_scale", "mlp_scale", "attention.theta.alpha", "attention.theta.beta")
+    for row, name in enumerate(names):
+        for layer in range(depth):
+            place = Place(scalars.start + row * depth + layer, ())
+            maker.places[block.format(layer) + name] = place
+    maker.single(name for name in maker.shapes if name not in maker.places)
+    trained = maker.end_section()
+    for name, buffer in network.named_buffers():
+        if buffer.is_floating_point():
+            maker.places[name] = maker.take(tuple(buffer.shape))
+    total = maker.end_section()
+    assert dim == maker.shapes["norm.weight"][0]
+    return Layout(
+        places=maker.places,
+        stacks=maker.stacks,
+        front=tuple(front),
+        muon=muon,
+        low=low,
+        decayed=decayed,
+        trained=trained,
+        total=total,
+    )
+
+
+class _Maker:
+    """Hands out places one after the other."""
+
+    def __init__(self, network: NKATViT) -> None:
+        self.shapes = {name: tuple(p.shape) for name, p in network.named_parameters()}
+        self.depth = network.config.depth
+        self.places: dict[str, Place] = {}
+        self.stacks: dict[str, Place] = {}
+        self._next = 0
+
+    def take(self, shape: tuple[int, ...]) -> Place:
+        place = Place(self._next, shape)
+        self._next += -(-_size(shape) // _ALIGN) * _ALIGN
+        return place
+
+    def single(self, names: Iterable[str]) -> None:
+        for name in list(names):
+            self.places[name] = self.take(self.shapes[name])
+
+    def stack_layers(self, stack: str, pattern: str) -> None:
+        shape = self.shapes[pattern.format(0)]
+        whole = self.take((self.depth, *shape))
+        self.stacks[stack] = whole
+        for layer in range(self.depth):
+            start = whole.start + layer * _size(shape)
+            self.places[pattern.format(layer)] = Place(start, shape)
+
+    def end_section(self) -> int:
+        self._next = -(-self._next // BLOCK) * BLOCK
+        return self._next
+
+
+def _place_norms(maker: _Maker, config: ModelConfig) -> None:
+    dim, depth = config.embed_dim, config.depth
+    norms = maker.take((2 * depth + 1, 3, dim))
+    maker.stacks["norms"] = norms
+
+    def put(name: str, norm: int, column: int) -> None:
+        maker.places[name] = Place(norms.start + (3 * norm + column) * dim, (dim,))
+
+    for layer in range(depth):
+        block = f"blocks.{layer}."
+        put(block + "attention_norm.weight", 2 * layer, 0)
+        put(block + "attention_norm.bias", 2 * layer, 1)
+        put(block + "mlp_norm.weight", 2 * layer + 1, 0)
+        put(block + "mlp_norm.bias", 2 * layer + 1, 1)
+        put(block + "attention.project.bias", 2 * layer + 1, 2)
+        put(block + "contract.bias", 2 * layer + 2, 2)
+    put("norm.weight", 2 * depth, 0)
+    put("norm.bias", 2 * depth, 1)
+
+
+def _tensors(network: nn.Module) -> Iterable[tuple[str, Tensor]]:
+    yield from network.named_parameters()
+    for name, buffer in network.named_buffers():
+        if buffer.is_floating_point():
+            yield name, buffer
+
+
+def _in_front(name: str) -> bool:
+    return name.startswith(("color_norm.", "stem."))
+
+
+def _is_decayed(name: str, shape: tuple[int, ...]) -> bool:
+    """As `model.training.optimizers` decides."""
+    last = name.rpartition(".")[2]
+    return len(shape) >= 2 and not last.endswith("bias") and last not in _NEVER_DECAYED
+
+
+def _size(shape: tuple[int, ...]) -> int:
+    return int(torch.Size(shape).numel())

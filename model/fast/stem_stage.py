@@ -1,0 +1,136 @@
+"""What stands before the patch embedding: colour norm and stem, forward and backward.
+
+`KernelFront` runs the usual stem on kernels of its own; `AutogradFront` runs whatever
+the network has through torch, which for so few channels takes three times as long.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+
+from model.fast.blocks import Flats
+from model.fast.flat_layout import Layout
+from model.fast.stem_layer import stem_layers_of
+from model.network.vit import NKATViT
+
+
+class Front(Protocol):
+    """From the step's pictures to the patches' pixels.
+
+    `owners` hold its buffers (in their fields).
+    """
+
+    owners: Sequence[object]
+
+    def forward(self) -> Tensor:
+        """[images * patches, pixels of a patch] in the products' type."""
+
+    def backward(self, dpixels: Tensor) -> None:
+        """The gradients of the front's weights into the flat buffers."""
+
+
+def takes_plain_pictures(network: NKATViT) -> bool:
+    """No colour norm stands before the stem, so pictures may come in the products' type."""
+    return isinstance(network.color_norm, nn.Identity)
+
+
+def make_front(
+    *, network: NKATViT, layout: Layout, flats: Flats, pictures: Tensor, dtype: torch.dtype
+) -> Front:
+    """The quickest front that can do what `network` asks for.
+
+    Args:
+        pictures: [images, side, side, channels], the step's batch.
+        dtype: of products.
+    """
+    if len(network.stem) and takes_plain_pictures(network):
+        return KernelFront(network=network, layout=layout, flats=flats, pictures=pictures)
+    return AutogradFront(
+        network=network, layout=layout, flats=flats, pictures=pictures, dtype=dtype
+    )
+
+
+class KernelFront:
+    """A stem without colour norm.
+
+    Args:
+        pictures: in the products' type.
+    """
+
+    def __init__(
+        self, *, network: NKATViT, layout: Layout, flats: Flats, pictures: Tensor
+    ) -> None:
+        self._pixels = pictures.new_zeros(
+            len(pictures) * network.patches.grid.patches, network.patches.project.in_features
+        )
+        self._layers = stem_layers_of(
+            network=network,
+            layout=layout,
+            flats=flats,
+            pictures=pictures,
+            pixels=self._pixels,
+            patch=network.config.patch_size,
+        )
+        self.owners: Sequence[object] = (self, *self._layers)
+
+    def forward(self) -> Tensor:
+        for layer in self._layers:
+            layer.forward()
+        return self._pixels
+
+    def backward(self, dpixels: Tensor) -> None:
+        grad = dpixels
+        for layer in reversed(self._layers):
+            grad = layer.backward(grad)
+        for layer in self._layers:
+            layer.weight_gradient()
+
+
+class AutogradFront:
+    """Any front, by torch's own functions; nothing to train is no work backward."""
+
+    def __init__(
+        self,
+        *,
+        network: NKATViT,
+        layout: Layout,
+        flats: Flats,
+        pictures: Tensor,
+        dtype: torch.dtype,
+    ) -> None:
+        self._network, self._pictures, self._dtype = network, pictures, dtype
+        named = dict(network.named_parameters())
+        self._weights = [named[name] for name in layout.front]
+        self._grads = [
+            layout.places[name].view(flats.high_grads, first=layout.low) for name in layout.front
+        ]
+        self._cut: Tensor | None = None
+        self.owners: Sequence[object] = ()
+
+    def forward(self) -> Tensor:
+        network = self._network
+        images = self._pictures.permute(0, 3, 1, 2)
+        with torch.enable_grad(), self._autocast():
+            cut = network.patches.grid.cut(network.stem(network.color_norm(images)))
+        self._cut = cut
+        return cut.detach().flatten(0, 1).to(self._dtype)
+
+    def backward(self, dpixels: Tensor) -> None:
+        cut, self._cut = self._cut, None
+        if not self._weights or cut is None:
+            return
+        found = torch.autograd.grad(cut, self._weights, dpixels.view(cut.shape).to(cut.dtype))
+        torch._foreach_copy_(self._grads, list(found))
+
+    def _autocast(self) -> torch.autocast:
+        # a cached cast would be freed while the graph still reads it
+        return torch.autocast(
+            self._pictures.device.type,
+            dtype=torch.bfloat16,
+            enabled=self._dtype == torch.bfloat16,
+            cache_enabled=False,
+        )

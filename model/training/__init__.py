@@ -1,0 +1,1 @@
+"""One training run: trainer, steps, state, optimizers, schedule."""

@@ -1,0 +1,239 @@
+"""One training run, epoch by epoch, that can stop anywhere and go on to the bit."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from model.config import ModelConfig, TrainConfig
+from model.data.device import DeviceSet
+from model.errors import Diverged, OutOfMemory
+from model.training.evaluation import Evaluation
+from model.training.state import check_fits
+from model.training.step import PlainRunner, RunnerFactory
+from nkat_errors import BadInput
+
+STATE_VERSION = 1
+"""Of `Trainer.state_dict`; another version's state is refused."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EpochResult:
+    """One epoch's outcome on the validation set.
+
+    Args:
+        epoch: from 1.
+        epochs: of the whole run.
+        loss: mean training loss (on augmented, mixed images).
+        evaluation: accuracies of raw and averaged weights.
+        images_per_s: trained on a second, evaluation left out.
+        seconds: training and evaluation.
+    """
+
+    epoch: int
+    epochs: int
+    loss: float
+    evaluation: Evaluation
+    images_per_s: float
+    seconds: float
+
+    @property
+    def accuracy_raw(self) -> float:
+        return self.evaluation.accuracy_raw
+
+    @property
+    def accuracy_ema(self) -> float:
+        return self.evaluation.accuracy_ema
+
+    @property
+    def accuracy(self) -> float:
+        """The better of the two, the one that counts; `weights` says which it is."""
+        return self.evaluation.accuracy
+
+    @property
+    def weights(self) -> str:
+        """`raw` or `ema`: whose accuracy counts."""
+        return self.evaluation.weights
+
+
+class Trainer:
+    """Trains one configuration on one data set.
+
+        trainer = Trainer(model_config=..., train_config=..., train=..., validation=...,
+                          device="cuda", seed=0)
+        for result in trainer.epochs():
+            save(trainer.state_dict())
+
+    The host waits for the device once an epoch, for the loss and both accuracies.
+
+    Args:
+        model_config: for the set's images (`ModelConfig.for_images`).
+        train_config: the recipe.
+        train, validation: sets on `device`.
+        device: `cpu`, `cuda` or `cuda:N`, where the sets are.
+        seed: >= 0; all randomness comes from it, none from torch's global generator.
+        runner: how steps are run; None is `PlainRunner`.
+        clock: seconds, for the rates that are reported.
+
+    Raises:
+        BadInput: sets on another device or with other images than the configuration's.
+        OutOfMemory: the device cannot hold the network.
+    """
+
+    def __init__(
+        self,
+        *,
+        model_config: ModelConfig,
+        train_config: TrainConfig,
+        train: DeviceSet,
+        validation: DeviceSet,
+        device: str,
+        seed: int,
+        runner: RunnerFactory | None = None,
+        clock: Callable[[], float] = time.perf_counter,
+    ) -> None:
+        for name, dataset in (("training", train), ("validation", validation)):
+            if dataset.device.type != torch.device(device).type:
+                raise BadInput(f"the {name} set is on {dataset.device}, the run on {device}")
+        check_fits(model_config, validation)
+        self.model_config = model_config
+        self.train_config = train_config
+        self.seed = seed
+        self.epochs_done = 0
+        self._validation = validation
+        self._clock = clock
+        with self._memory_errors():
+            self.runner = (runner or PlainRunner)(
+                model_config=model_config, train_config=train_config, train=train, seed=seed
+            )
+
+    def epochs(self) -> Iterator[EpochResult]:
+        """Train the epochs that are left, one a turn.
+
+        Raises:
+            Diverged: the loss became NaN or infinite.
+            OutOfMemory: the device's memory was not enough.
+        """
+        while self.epochs_done < self.train_config.epochs:
+            yield self._epoch()
+
+    def evaluate(self, dataset: DeviceSet) -> Evaluation:
+        """Accuracies of the present weights on `dataset`."""
+        check_fits(self.model_config, dataset)
+        with self._memory_errors():
+            raw, ema = torch.stack(self.runner.count_correct(dataset)).tolist()
+        return Evaluation(accuracy_raw=raw / len(dataset), accuracy_ema=ema / len(dataset))
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything needed to go on exactly here (tensors and plain values).
+
+        Its tensors are the live ones: serialise it before the next epoch.
+        """
+        return {
+            "version": STATE_VERSION,
+            "model_config": self.model_config.to_dict(),
+            "train_config": self.train_config.to_dict(),
+            "seed": self.seed,
+            "epochs_done": self.epochs_done,
+            "parts": self.runner.parts.state_dict(),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on where the run that gave `state` was.
+
+        Raises:
+            BadInput: the state is of another version, configuration or seed.
+        """
+        own = {**self.state_header(), "version": STATE_VERSION}
+        for key, value in own.items():
+            if state.get(key) != value:
+                raise BadInput(
+                    f"the checkpoint's {key} is {state.get(key)!r}, this run's is {value!r}: "
+                    "it belongs to another run"
+                )
+        self.runner.parts.load_state_dict(state["parts"])
+        self.epochs_done = state["epochs_done"]
+
+    def state_header(self) -> dict[str, Any]:
+        """What a checkpoint must agree with to be this run's."""
+        return {
+            "model_config": self.model_config.to_dict(),
+            "train_config": self.train_config.to_dict(),
+            "seed": self.seed,
+        }
+
+    def _epoch(self) -> EpochResult:
+        started = self._clock()
+        timer = _TrainingTime(self.runner.parts.train.device, self._clock)
+        with self._memory_errors():
+            loss = self.runner.train_epoch(self.epochs_done)
+            timer.stop()
+            raw, ema = self.runner.count_correct(self._validation)
+            # The epoch's one wait for the device.
+            loss_value, right_raw, right_ema = torch.stack(
+                [loss.double(), raw.double(), ema.double()]
+            ).tolist()
+        if not math.isfinite(loss_value):
+            raise Diverged(
+                f"the training loss is {loss_value} in epoch {self.epochs_done + 1}: "
+                f"try a lower lr than {self.train_config.lr:g}"
+            )
+        self.epochs_done += 1
+        parts, size = self.runner.parts, len(self._validation)
+        return EpochResult(
+            epoch=self.epochs_done,
+            epochs=self.train_config.epochs,
+            loss=loss_value,
+            evaluation=Evaluation(accuracy_raw=right_raw / size, accuracy_ema=right_ema / size),
+            images_per_s=parts.steps_per_epoch * parts.batch_size / timer.seconds(),
+            seconds=self._clock() - started,
+        )
+
+    @contextlib.contextmanager
+    def _memory_errors(self) -> Iterator[None]:
+        try:
+            yield
+        except RuntimeError as error:
+            # The CPU allocator has no error class of its own.
+            if not isinstance(error, torch.OutOfMemoryError) and (
+                "can't allocate memory" not in str(error)
+            ):
+                raise
+            config = self.model_config
+            raise OutOfMemory(
+                f"out of memory with {config.tokens} tokens of {config.embed_dim} features, "
+                f"depth {config.depth}, batch {self.train_config.batch_size}: "
+                "lower batch_size, or raise patch_size"
+            ) from error
+
+
+class _TrainingTime:
+    """Seconds of an epoch's training part, without waiting for the device in between."""
+
+    def __init__(self, device: torch.device, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._events: tuple[torch.cuda.Event, torch.cuda.Event] | None = None
+        if device.type == "cuda":
+            event: Callable[..., torch.cuda.Event] = torch.cuda.Event
+            self._events = (event(enable_timing=True), event(enable_timing=True))
+            self._events[0].record()
+        self._start = clock()
+        self._end = self._start
+
+    def stop(self) -> None:
+        self._end = self._clock()
+        if self._events is not None:
+            self._events[1].record()
+
+    def seconds(self) -> float:
+        """Valid once the device has been waited for; never 0."""
+        if self._events is not None:
+            milliseconds: float = self._events[0].elapsed_time(self._events[1])
+            return max(1e-9, milliseconds / 1000)
+        return max(1e-9, self._end - self._start)

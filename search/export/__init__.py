@@ -1,0 +1,1 @@
+"""What a search leaves behind: best.yaml and result tables."""

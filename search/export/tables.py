@@ -1,0 +1,223 @@
+"""The final table of a search, and what the gate saved."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+from rich.box import SIMPLE_HEAD
+
+from search.study.trial_record import TrialRecord, best_first
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+    from rich.table import Table
+
+    from search.file.search_file import SearchFile
+
+SCORES = ("global_tpe_score", "consistency", "robustness", "generalization")
+
+SHORT = {
+    "global_tpe_score": "Global TPE score",
+    "gate_margin": "gate margin",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Saved:
+    """What stopping at the gate saved.
+
+    Args:
+        stopped: trials that ended before stage 2 did.
+        passed: trials that went through all of it.
+        stage2_seconds: mean length of stage 2 of those, seconds.
+        hours: device-hours not spent: stopped * mean - what stopped ones spent there.
+    """
+
+    stopped: int
+    passed: int
+    stage2_seconds: float | None
+    hours: float | None
+
+
+def trial_frame(trials: Sequence[TrialRecord], search_file: SearchFile) -> pd.DataFrame:
+    """One row a trial that ended, best first, then the stopped by gate score.
+
+    Columns: trial, state, the parameters, accuracy_<set>, tpe_<set>, the four scores,
+    gate_score, gate_margin, seconds_stage1, seconds_stage2, outcome.
+    """
+    names = [entry.name for entry in search_file.datasets]
+    rows = []
+    for trial in trials:
+        if trial.state not in ("complete", "pruned", "fail"):
+            continue
+        row: dict[str, Any] = {"trial": trial.number, "state": trial.state}
+        row |= {name: trial.params.get(name) for name in search_file.space.parameters}
+        numbers = [f"accuracy_{name}" for name in names]
+        numbers += [f"tpe_{name}" for name in names]
+        numbers += [*SCORES, "gate_score", "gate_margin", "seconds_stage1", "seconds_stage2"]
+        row |= {name: trial.number_of(name) for name in numbers}
+        if trial.complete:
+            row["global_tpe_score"] = trial.value
+        else:
+            # A stopped trial's score over fewer sets would not compare with the others'.
+            row["global_tpe_score"] = None
+        row["outcome"] = str(trial.user_attrs.get("outcome", ""))
+        rows.append(row)
+    frame = pd.DataFrame(rows)
+    if frame.empty:
+        return frame
+    frame = frame.astype({"global_tpe_score": float, "gate_score": float})
+    return frame.sort_values(
+        ["global_tpe_score", "gate_score", "trial"],
+        ascending=[False, False, True],
+        na_position="last",
+        kind="stable",
+    ).reset_index(drop=True)
+
+
+def saved_by_gate(trials: Sequence[TrialRecord]) -> Saved:
+    """Stopped trials times the mean stage 2 of the complete ones."""
+    complete = [trial for trial in trials if trial.complete]
+    stopped = [trial for trial in trials if trial.state == "pruned"]
+    lengths = [s for t in complete if (s := t.number_of("seconds_stage2")) is not None]
+    if not lengths:
+        return Saved(stopped=len(stopped), passed=len(complete), stage2_seconds=None, hours=None)
+    mean = sum(lengths) / len(lengths)
+    spent = sum(trial.number_of("seconds_stage2") or 0.0 for trial in stopped)
+    return Saved(
+        stopped=len(stopped),
+        passed=len(complete),
+        stage2_seconds=mean,
+        hours=max(0.0, len(stopped) * mean - spent) / 3600,
+    )
+
+
+def report_dict(trials: Sequence[TrialRecord], search_file: SearchFile) -> dict[str, Any]:
+    """The whole report as plain values (`--json`)."""
+    saved = saved_by_gate(trials)
+    ranked = best_first(trials)
+    frame = trial_frame(trials, search_file)
+    rows = [
+        {key: (None if pd.isna(value) else value) for key, value in row.items()}
+        for row in frame.to_dict("records")
+    ]
+    return {
+        "study": search_file.study,
+        "title": search_file.title,
+        "cut_down": search_file.cut_down,
+        "lambda": search_file.lambda_reading,
+        "gate": search_file.gate.model_dump(),
+        "best_trial": ranked[0].number if ranked else None,
+        "best_global_tpe_score": ranked[0].value if ranked else None,
+        "trials": rows,
+        "saved_by_gate": {
+            "stopped": saved.stopped,
+            "passed": saved.passed,
+            "stage2_seconds": saved.stage2_seconds,
+            "hours": saved.hours,
+        },
+    }
+
+
+def trial_table(
+    trials: Sequence[TrialRecord], search_file: SearchFile, *, rows: int = 20
+) -> RenderableType:
+    """Two tables for a terminal of 80 columns: the scores and, below, what was tried.
+
+    The best `rows` of the trials that ended; accuracies in percent, on validation images.
+    """
+    from rich.console import Group
+
+    frame = trial_frame(trials, search_file).head(rows)
+    return Group(_score_table(frame, search_file), _params_table(frame, search_file))
+
+
+def _score_table(frame: pd.DataFrame, search_file: SearchFile) -> Table:
+    from rich.table import Table
+
+    title = search_file.title or search_file.study
+    if search_file.cut_down:
+        title += " (CUT DOWN: quote no score)"
+    table = Table(
+        title=title,
+        title_justify="left",
+        header_style="bold",
+        box=SIMPLE_HEAD,
+        padding=(0, 1, 0, 0),
+        pad_edge=False,
+    )
+    table.add_column("trial", justify="right")
+    for heading in ("Global\nTPE score", "gate\nmargin"):
+        table.add_column(heading, justify="right")
+    names = [entry.name for entry in search_file.datasets]
+    for name in names:
+        table.add_column(f"{name}\n%".replace("_", "\n", 1), justify="right")
+    for heading in ("consis-\ntency", "general-\nization"):
+        table.add_column(heading, justify="right")
+    for _, row in frame.iterrows():
+        table.add_row(
+            str(row["trial"]),
+            _number(row["global_tpe_score"]),
+            _number(row["gate_margin"], signed=True),
+            *(_percent(row[f"accuracy_{name}"]) for name in names),
+            _number(row["consistency"]),
+            _number(row["generalization"]),
+        )
+    return table
+
+
+def _params_table(frame: pd.DataFrame, search_file: SearchFile) -> Table:
+    from rich.table import Table
+
+    table = Table(header_style="bold", box=SIMPLE_HEAD)
+    table.add_column("trial", justify="right")
+    table.add_column("parameters and outcome", overflow="fold")
+    for _, row in frame.iterrows():
+        params = " ".join(f"{key}={_short(row[key])}" for key in search_file.space.parameters)
+        table.add_row(str(row["trial"]), f"{params}\n{row['outcome']}")
+    return table
+
+
+def summary_lines(trials: Sequence[TrialRecord], search_file: SearchFile) -> list[str]:
+    """What the table says, in sentences."""
+    frame = trial_frame(trials, search_file)
+    ranked = best_first(trials)
+    saved = saved_by_gate(trials)
+    lines = []
+    if ranked:
+        best = ranked[0]
+        lines.append(f"Best: trial {best.number}, Global TPE score {best.value:.4f}.")
+    else:
+        lines.append("No trial passed the gate and finished stage 2.")
+    ended = f"{len(frame)} trials ended: {saved.passed} complete, {saved.stopped} stopped early"
+    if saved.hours is not None and saved.stage2_seconds is not None:
+        ended += (
+            f"; the stops saved {saved.hours:.2f} device-hours (stage 2 takes "
+            f"{saved.stage2_seconds:.0f} s on average)"
+        )
+    lines.append(ended + ".")
+    if search_file.cut_down:
+        lines.append("This search is cut down (subsets, few epochs): quote no score of it.")
+    for entry in search_file.datasets:
+        if entry.synthetic:
+            lines.append(f"{entry.name}: rendered (synthetic) images, no real data.")
+        if entry.stand_in_for:
+            lines.append(f"{entry.name} stands in for {entry.stand_in_for}, which it is not.")
+    return lines
+
+
+def _percent(accuracy: float | None) -> str:
+    return "" if accuracy is None or pd.isna(accuracy) else f"{100 * accuracy:.2f}"
+
+
+def _number(value: float | None, *, signed: bool = False) -> str:
+    if value is None or pd.isna(value):
+        return ""
+    return f"{value:+.4f}" if signed else f"{value:.4f}"
+
+
+def _short(value: Any) -> str:
+    return f"{value:.3g}" if isinstance(value, float) else str(value)

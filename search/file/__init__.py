@@ -1,0 +1,1 @@
+"""The search file: YAML with line numbers, sections, cross-field checks, available data."""

@@ -1,0 +1,301 @@
+"""The search file: what is fixed, what is searched, on which data, behind which gate.
+
+    search_file = load_search_file(Path("configs/search.yaml"))
+    params = search_file.space.suggest(trial)
+    model_config, train_config = search_file.resolve(params)
+
+configs/search.yaml documents every key.  No torch here: workers' parents load it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Protocol
+
+from pydantic import ValidationError
+from ruamel.yaml import YAML
+
+from model.config import ModelConfig, TrainConfig
+from nkat_errors import BadInput
+from search.file.cross_checks import check_together
+from search.file.sections import (
+    FROM_DATA,
+    KNOWN_KEYS,
+    MODEL_HINTS,
+    DatasetSection,
+    FileSections,
+    GateSection,
+    ModelSection,
+    ServiceSection,
+    TrainSection,
+    first_problem,
+)
+from search.file.space_section import parse_space
+from search.file.yaml_text import Problem, YamlSource, read_file, read_yaml
+from search.score.gate import Gate
+from search.score.tpe_score import LambdaReading
+from search.space import Space, Value
+
+
+class ImageFacts(Protocol):
+    """What a configuration must know of a data set (model.data's DatasetInfo has it)."""
+
+    @property
+    def image_size(self) -> int: ...
+    @property
+    def channels(self) -> int: ...
+    @property
+    def classes(self) -> int: ...
+    @property
+    def flip(self) -> bool: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SearchFile:
+    """A checked search file.
+
+    Args:
+        study: name of the Optuna study.
+        title: free text for reports.
+        cut_down: not the full search; said wherever a result is shown.
+        n_trials: the budget (COMPLETE + PRUNED trials).
+        seed: of the sampler, the splits and the trainings.
+        lambda_reading: which reading of lambda divides the accuracies (`lambda:` in the file).
+        gate: stage 1's data set and threshold.
+        datasets: all data sets; the gate's is the first.
+        validation: share (0..1) or count of the training images held out.
+        synthetic_fallback: rendered images stand in for a set that cannot be had.
+        model: fixed ModelConfig fields, by name.
+        train: fixed TrainConfig fields, by name.
+        space: the searched fields.
+        service: lease, retries, checkpoints.
+        warnings: sentences to show before the search starts.
+    """
+
+    study: str
+    title: str
+    cut_down: bool
+    n_trials: int
+    seed: int
+    lambda_reading: LambdaReading
+    gate: GateSection
+    datasets: tuple[DatasetSection, ...]
+    validation: float | int
+    synthetic_fallback: bool
+    model: Mapping[str, Value]
+    train: Mapping[str, Value]
+    space: Space
+    service: ServiceSection
+    warnings: tuple[str, ...] = ()
+
+    def new_gate(self) -> Gate:
+        return Gate(threshold=self.gate.threshold)
+
+    def dataset(self, name: str) -> DatasetSection:
+        """The entry of one data set.
+
+        Raises:
+            BadInput: the file does not name it.
+        """
+        for entry in self.datasets:
+            if entry.name == name:
+                return entry
+        names = ", ".join(entry.name for entry in self.datasets)
+        raise BadInput(f"data set {name!r} is not in the search file, which names {names}")
+
+    def held_out(self, entry: DatasetSection) -> float | int:
+        """Share or count of validation images of one data set."""
+        return entry.validation if entry.validation is not None else self.validation
+
+    def resolve(
+        self, params: Mapping[str, Value], dataset: str | None = None
+    ) -> tuple[ModelConfig, TrainConfig]:
+        """The configuration of a trial, for 32x32 RGB images and 10 classes.
+
+        Args:
+            params: a value for every key of the space, and no other.
+            dataset: gives the recipe this set's own `epochs`, if the file has some.
+
+        Raises:
+            BadInput: a key too many or too few, or values that do not fit together.
+        """
+        given, wanted = set(params), set(self.space.parameters)
+        if given != wanted:
+            odd = sorted(given ^ wanted)[0]
+            what = "is not in the space" if odd in given else "has no value"
+            raise BadInput(f"parameter {odd!r} {what}; the space is {', '.join(sorted(wanted))}")
+        model: dict[str, Any] = {**self.model}
+        train: dict[str, Any] = {**self.train}
+        for name, value in params.items():
+            (model if name in MODEL_HINTS else train)[name] = value
+        if dataset is not None and (epochs := self.dataset(dataset).epochs) is not None:
+            train["epochs"] = epochs
+        return ModelConfig.from_dict(model), TrainConfig.from_dict(train)
+
+    def resolve_for(
+        self, params: Mapping[str, Value], entry: DatasetSection, images: ImageFacts
+    ) -> tuple[ModelConfig, TrainConfig]:
+        """The same configuration on one data set: its image shape and classes, its
+        own `epochs` if the file gives some, no flips where the set forbids them."""
+        model, train = self.resolve(params, entry.name)
+        return (
+            model.for_images(
+                image_size=images.image_size, channels=images.channels, classes=images.classes
+            ),
+            replace(train, flip=train.flip and images.flip),
+        )
+
+    def baseline(self) -> dict[str, Value]:
+        """The fields' defaults (the source's baseline) as parameters of this space,
+        where the space has them; else its first value."""
+        defaults = {**ModelConfig().to_dict(), **TrainConfig().to_dict()}
+        return {
+            name: defaults[name] if parameter.has(defaults[name]) else parameter.values()[0]
+            for name, parameter in self.space.parameters.items()
+        }
+
+    def identity(self) -> dict[str, Any]:
+        """What changes the meaning of a score, and so may not change within a study.
+
+        Not in it, so free to change between runs: study and title, n_trials (the
+        budget may be raised), service, and what only steers where data comes from
+        (alternatives, synthetic_fallback, stand_in_for; the data set's own name is
+        in it).  Fields left out of `model` and `train` count with their defaults.
+        """
+        searched = set(self.space.parameters)
+        model = {**ModelConfig().to_dict(), **self.model}
+        train = {**TrainConfig().to_dict(), **self.train}
+        left_out = searched | set(FROM_DATA)
+        return {
+            "cut_down": self.cut_down,
+            "seed": self.seed,
+            "lambda": self.lambda_reading,
+            "gate": self.gate.model_dump(),
+            "datasets": [
+                entry.model_dump(include={"name", "epochs", "limit", "synthetic"})
+                | {"validation": self.held_out(entry)}
+                for entry in self.datasets
+            ],
+            "model": {k: v for k, v in model.items() if k not in left_out},
+            "train": {k: v for k, v in train.items() if k not in searched},
+            "space": {k: p.to_plain() for k, p in self.space.parameters.items()},
+        }
+
+    def hash(self) -> str:
+        """16 hex digits of `identity`: comments and the order of keys do not matter
+        (the order of data sets does: it is the order of stage 2)."""
+        text = json.dumps(_numbers_alike(self.identity()), sort_keys=True, allow_nan=False)
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values in the file's own form."""
+        return {
+            "study": self.study,
+            "title": self.title,
+            "cut_down": self.cut_down,
+            "n_trials": self.n_trials,
+            "seed": self.seed,
+            "lambda": self.lambda_reading,
+            "gate": self.gate.model_dump(),
+            "datasets": [_entry_to_dict(entry) for entry in self.datasets],
+            "validation": self.validation,
+            "synthetic_fallback": self.synthetic_fallback,
+            "model": dict(self.model),
+            "train": dict(self.train),
+            "space": {k: p.to_plain() for k, p in self.space.parameters.items()},
+            "service": self.service.model_dump(),
+        }
+
+    def to_yaml(self) -> str:
+        """The file again (without comments); parses to an equal SearchFile."""
+        return dump_yaml(self.to_dict())
+
+    def with_datasets(self, entries: tuple[DatasetSection, ...]) -> SearchFile:
+        """The same search on other data sets, the gate's being the first."""
+        gate = self.gate.model_copy(update={"dataset": entries[0].name})
+        return replace(self, datasets=entries, gate=gate)
+
+
+def load_search_file(path: Path) -> SearchFile:
+    """Reads and checks a search file.
+
+    Raises:
+        BadInput: anything wrong with it, in one sentence with key, line and value.
+    """
+    return parse_search_text(read_file(path), name=str(path))
+
+
+def parse_search_text(text: str, *, name: str = "search file") -> SearchFile:
+    """As `load_search_file`, for a text (what a study stores); `name` stands in errors."""
+    source = read_yaml(text, name=name)
+    try:
+        return _build(source)
+    except Problem as problem:
+        raise source.error(problem) from None
+
+
+def _build(source: YamlSource) -> SearchFile:
+    try:
+        sections = FileSections.model_validate(source.data)
+    except ValidationError as error:
+        raise first_problem(error, source.data, known=KNOWN_KEYS[""]) from None
+    for key, model in (("model", ModelSection), ("train", TrainSection)):
+        plain = source.data.get(key, {})
+        for name in FROM_DATA:
+            if name in plain:
+                raise Problem((key, name), f"{key}.{name}: the data set decides it; remove it")
+        try:
+            model.model_validate(plain)
+        except ValidationError as error:
+            raise first_problem(error, plain, known=KNOWN_KEYS[key], prefix=(key,)) from None
+    parsed = SearchFile(
+        study=sections.study,
+        title=sections.title,
+        cut_down=sections.cut_down,
+        n_trials=sections.n_trials,
+        seed=sections.seed,
+        lambda_reading=sections.lambda_reading,
+        gate=sections.gate,
+        datasets=sections.datasets,
+        validation=sections.validation,
+        synthetic_fallback=sections.synthetic_fallback,
+        model=sections.model,
+        train=sections.train,
+        space=Space(parse_space(sections.space)),
+        service=sections.service,
+    )
+    return replace(parsed, warnings=check_together(parsed))
+
+
+def _entry_to_dict(entry: DatasetSection) -> dict[str, Any]:
+    plain = entry.model_dump(exclude_defaults=True)
+    if "alternatives" in plain:
+        plain["alternatives"] = list(plain["alternatives"])
+    return plain
+
+
+def _numbers_alike(value: Any) -> Any:
+    """`1` and `1.0` mean the same in a search file, so they hash the same."""
+    if isinstance(value, dict):
+        return {key: _numbers_alike(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_numbers_alike(item) for item in value]
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    return value
+
+
+def dump_yaml(plain: Mapping[str, Any]) -> str:
+    """Plain values as YAML 1.2, keys in their order."""
+    yaml = YAML(typ="safe", pure=True)
+    yaml.default_flow_style = False
+    yaml.sort_base_mapping_type_on_output = False  # type: ignore[assignment]
+    yaml.width = 96
+    stream = io.StringIO()
+    yaml.dump(dict(plain), stream)
+    return stream.getvalue()

@@ -1,0 +1,1 @@
+"""One trial's two stages, its verdict, and the trainers that can run it."""

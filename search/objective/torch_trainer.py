@@ -1,0 +1,156 @@
+"""Trains a data set for real: the `SetTrainer` of a worker's training child.
+
+The only module of the search's own way of a trial that imports torch; the child
+imports it, its parent never does.  Data sets and captured steps stay warm from
+trial to trial.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from model.config import ModelConfig, TrainConfig
+from model.data import Dataset, DatasetInfo, DeviceSet, device_sets, load_dataset, split
+from model.errors import Diverged, OutOfMemory
+from model.network.cost import model_cost
+from model.runners import runners_for
+from model.training.trainer import Trainer
+from search.file.search_file import SearchFile
+from search.objective.two_stages import CannotTrain, EpochReport
+from search.provenance import code_version, package_versions
+
+
+@dataclass(slots=True)
+class _Resident:
+    """A data set on the device: its training part and its validation part."""
+
+    dataset: Dataset
+    train: DeviceSet
+    validation: DeviceSet
+
+    @property
+    def note(self) -> str:
+        info = self.dataset.info
+        return f"{info.name}: {info.source}, {info.train_size} images, sha256 {info.checksum}"
+
+
+class TorchFit:
+    """One `Trainer` under way, with its failures translated into results."""
+
+    def __init__(self, trainer: Trainer) -> None:
+        self._trainer = trainer
+
+    def epochs(self) -> Iterator[EpochReport]:
+        try:
+            for epoch in self._trainer.epochs():
+                yield EpochReport(
+                    epoch=epoch.epoch,
+                    epochs=epoch.epochs,
+                    accuracy=epoch.accuracy,
+                    weights=epoch.weights,
+                    images_per_s=epoch.images_per_s,
+                )
+        except OutOfMemory as error:
+            raise CannotTrain("out_of_memory", str(error)) from error
+        except Diverged as error:
+            raise CannotTrain("diverged", str(error)) from error
+
+    def dump(self) -> bytes:
+        buffer = io.BytesIO()
+        torch.save(self._trainer.state_dict(), buffer)
+        return buffer.getvalue()
+
+
+class TorchSetTrainer:
+    """Keeps the search's data sets on one device and trains on them.
+
+    Args:
+        search: the search file.
+        device: torch's name, such as `cuda:0` or `cpu`.
+        data_dir: folder of prepared `.npz` files; None lets them be downloaded.
+    """
+
+    def __init__(self, *, search: SearchFile, device: str, data_dir: Path | None) -> None:
+        self._search = search
+        self._device = device
+        self._data_dir = data_dir
+        self._runners = runners_for(device)
+        self._resident: dict[str, _Resident] = {}
+
+    @property
+    def device_name(self) -> str:
+        if self._device.startswith("cuda"):
+            return torch.cuda.get_device_name(self._device)
+        return "CPU"
+
+    def facts(self, params_model: ModelConfig) -> dict[str, Any]:
+        """Facts about the network as built for the gate's data set, and about the data."""
+        info = self.images(self._search.datasets[0].name)
+        model = params_model.for_images(
+            image_size=info.image_size, channels=info.channels, classes=info.classes
+        )
+        notes = [self._load(entry.name).note for entry in self._search.datasets]
+        return {
+            "parameters": model_cost(model).parameters,
+            "tokens": model.tokens,
+            "device": self.device_name,
+            "data_note": "; ".join(notes),
+            "code_version": code_version(),
+            "versions": package_versions(),
+        }
+
+    def images(self, dataset: str) -> DatasetInfo:
+        return self._load(dataset).dataset.info
+
+    def start(
+        self,
+        *,
+        dataset: str,
+        model: ModelConfig,
+        train: TrainConfig,
+        seed: int,
+        resume: bytes | None,
+    ) -> TorchFit:
+        resident = self._load(dataset)
+        try:
+            trainer = Trainer(
+                model_config=model,
+                train_config=train,
+                train=resident.train,
+                validation=resident.validation,
+                device=self._device,
+                seed=seed,
+                runner=self._runners,
+            )
+            if resume is not None:
+                state = torch.load(
+                    io.BytesIO(resume), map_location=self._device, weights_only=True
+                )
+                trainer.load_state_dict(state)
+        except OutOfMemory as error:
+            raise CannotTrain("out_of_memory", str(error)) from error
+        return TorchFit(trainer)
+
+    def _load(self, name: str) -> _Resident:
+        resident = self._resident.get(name)
+        if resident is None:
+            entry = self._search.dataset(name)
+            dataset = load_dataset(name, data_dir=self._data_dir, synthetic=entry.synthetic)
+            held_out = self._search.held_out(entry)
+            parts = split(
+                dataset,
+                validation_fraction=held_out if isinstance(held_out, float) else None,
+                validation_size=held_out if isinstance(held_out, int) else None,
+                limit=entry.limit,
+                seed=self._search.seed,
+            )
+            train, validation = device_sets(parts, device=self._device)
+            resident = _Resident(dataset=dataset, train=train, validation=validation)
+            self._resident[name] = resident
+        return resident

@@ -1,0 +1,1 @@
+"""A whole search without training: injected faults, promises that must hold."""

@@ -1,0 +1,1 @@
+"""Training outside a search: one configuration, or an exported one again."""

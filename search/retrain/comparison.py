@@ -1,0 +1,224 @@
+"""A configuration trained on its data sets, with its scores and what they compare to."""
+
+from __future__ import annotations
+
+import datetime
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from model.network.cost import model_cost
+from search.cli.epoch_progress import epoch_progress
+from search.export.configuration import Chosen
+from search.file.sections import DatasetSection
+from search.provenance import code_version, package_versions
+from search.retrain.training_run import (
+    RunResult,
+    RunSpec,
+    choose_device,
+    device_title,
+    recipe_on,
+    result_dict,
+    summarise,
+    train_once,
+)
+from search.score.tpe_score import global_tpe_score, lambdas, local_tpe_score
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from model.data import DatasetInfo
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainRequest:
+    """What `train` was asked for.
+
+    Args:
+        chosen: the configuration.
+        changed: single fields differ from the file's, so its scores are no reference.
+        entries: data sets, with epochs, limit and validation.
+        split_seed: of the validation splits.
+        seed: of the first run.
+        runs: seeds per data set.
+        test: the formal recalculation on test images.
+        device: torch's name or `auto`.
+        data_dir: prepared sets.
+    """
+
+    chosen: Chosen
+    changed: bool
+    entries: tuple[DatasetSection, ...]
+    split_seed: int
+    seed: int
+    runs: int
+    test: bool
+    device: str
+    data_dir: Path | None
+
+
+def retrain(request: TrainRequest) -> dict[str, Any]:
+    """Trains every run of every data set; shows progress on stderr.
+
+    Returns:
+        Plain values: configuration, per-set runs, mean and standard deviation, TPE
+        scores, the comparison with a best.yaml's scores, hardware, versions, data.
+    """
+    device = choose_device(request.device)
+    for entry in request.entries:  # say what cannot work before the first long training
+        recipe_on(request.chosen.train, entry, flip=True)
+    lam, reading = _lambda(request.chosen)
+    rows = []
+    for entry in request.entries:
+        results, info = _train_set(request, entry, device)
+        rows.append(_row(request, entry, results, info, lam))
+    report: dict[str, Any] = {
+        "configuration": request.chosen.name,
+        "cut_down": request.chosen.best is not None and request.chosen.best.cut_down,
+        "on": "test" if request.test else "validation",
+        "lambda": {"reading": reading, "value": lam},
+        "sets": rows,
+        "model": request.chosen.model.to_dict(),
+        "train": request.chosen.train.to_dict(),
+        "device": device_title(device),
+        "code_version": code_version(),
+        "package_versions": package_versions(),
+        "date_utc": datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+    }
+    best = request.chosen.best
+    if best is not None and not request.changed and len(rows) == len(best.datasets):
+        report["global_tpe_score"] = global_tpe_score((row["mean"] for row in rows), lam)
+        report["recorded_global_tpe_score"] = best.scores.global_tpe_score
+    return report
+
+
+def _lambda(chosen: Chosen) -> tuple[float, str]:
+    """The lambda in use; of the network as it will be trained."""
+    parameters = model_cost(chosen.model).parameters
+    return lambdas(chosen.model, parameters=parameters).of(chosen.reading), chosen.reading
+
+
+def _train_set(
+    request: TrainRequest, entry: DatasetSection, device: str
+) -> tuple[list[RunResult], DatasetInfo]:
+    results: list[RunResult] = []
+    for run in range(request.runs):
+        spec = RunSpec(
+            model=request.chosen.model,
+            train=request.chosen.train,
+            entry=entry,
+            split_seed=request.split_seed,
+            seed=request.seed + run,
+            device=device,
+            data_dir=request.data_dir,
+            test=request.test,
+        )
+        title = entry.name if request.runs == 1 else f"{entry.name} {run + 1}/{request.runs}"
+        epochs = entry.epochs if entry.epochs is not None else request.chosen.train.epochs
+        with epoch_progress(title, epochs=epochs) as on_epoch:
+            result, info = train_once(spec, on_epoch=on_epoch)
+        results.append(result)
+    return results, info
+
+
+def _row(
+    request: TrainRequest,
+    entry: DatasetSection,
+    results: list[RunResult],
+    info: DatasetInfo,
+    lam: float,
+) -> dict[str, Any]:
+    summary = summarise(results)
+    row: dict[str, Any] = {
+        "dataset": entry.name,
+        "title": info.title,
+        "epochs": results[0].epochs,
+        "limit": entry.limit,
+        "train_images": results[0].train_images,
+        "evaluated_images": summary.images,
+        "source": info.source,
+        "checksum": info.checksum,
+        "stand_in_for": entry.stand_in_for,
+        "runs": [result_dict(result) for result in results],
+        **{key: value for key, value in asdict(summary).items() if key in ("mean", "std")},
+        "tpe_score": local_tpe_score(summary.mean, lam) if lam > 0 else None,
+        "images_per_s": results[-1].images_per_s,
+    }
+    best = request.chosen.best
+    if best is None or request.changed:
+        return row
+    recorded = best.scores.sets[entry.name]
+    row["recorded"] = {
+        "accuracy": recorded.accuracy,
+        "tpe_score": recorded.tpe_score,
+        "difference": summary.mean - recorded.accuracy,
+        "noise": summary.noise,
+        # A test accuracy is of other images: shown beside the recorded one, not judged.
+        "agrees": None if request.test else summary.agrees_with(recorded.accuracy),
+        "same_data": _same(best, entry.name, info.checksum),
+    }
+    return row
+
+
+def _same(best: Any, name: str, checksum: str) -> bool | None:
+    recorded = {one.name: one.checksum for one in best.datasets}[name]
+    return None if recorded is None else bool(recorded == checksum)
+
+
+def print_report(report: dict[str, Any], console: Console) -> None:
+    """The result as a table and sentences."""
+    from rich.table import Table
+
+    heading = f"{report['configuration']}, {report['on']} images, {report['device']}"
+    if report["cut_down"]:
+        heading += " (CUT DOWN: quote no score)"
+    table = Table(title=heading, title_justify="left")
+    for name in ("data set", "epochs", "runs", "accuracy", "std", "TPE score", "images/s"):
+        table.add_column(name, justify="left" if name == "data set" else "right")
+    compared = any("recorded" in row for row in report["sets"])
+    if compared:
+        table.add_column("recorded", justify="right")
+        table.add_column("difference", justify="right")
+    for row in report["sets"]:
+        cells = [
+            row["dataset"] + (" (SYNTHETIC)" if row["source"] == "synthetic" else ""),
+            str(row["epochs"]),
+            str(len(row["runs"])),
+            f"{row['mean']:.4f}",
+            "" if row["std"] is None else f"{row['std']:.4f}",
+            "none" if row["tpe_score"] is None else f"{row['tpe_score']:.4f}",
+            f"{row['images_per_s']:,.0f}",
+        ]
+        if compared:
+            recorded = row["recorded"]
+            cells += [f"{recorded['accuracy']:.4f}", f"{recorded['difference']:+.4f}"]
+        table.add_row(*cells)
+    console.print(table)
+    for line in sentences(report):
+        console.print(line, soft_wrap=True, markup=False)
+
+
+def sentences(report: dict[str, Any]) -> list[str]:
+    """What the comparison with an exported configuration says."""
+    lines = []
+    for row in report["sets"]:
+        recorded = row.get("recorded")
+        if recorded is None:
+            continue
+        if recorded["same_data"] is False:
+            lines.append(f"{row['dataset']}: other images than the recorded ones (checksum).")
+        if recorded["agrees"] is None:
+            continue
+        verdict = "within" if recorded["agrees"] else "OUTSIDE"
+        lines.append(
+            f"{row['dataset']}: {recorded['difference']:+.4f} against the record, {verdict} "
+            f"two standard deviations ({2 * recorded['noise']:.4f})."
+        )
+    if "global_tpe_score" in report:
+        lines.append(
+            f"Global TPE score {report['global_tpe_score']:.4f}; recorded on validation images: "
+            f"{report['recorded_global_tpe_score']:.4f}."
+        )
+    if report["on"] == "test":
+        lines.append("Trained on all training images; the test images were read once, at the end.")
+    return lines

@@ -1,0 +1,247 @@
+"""Training outside a search: one configuration, one data set, one or more seeds.
+
+Imports torch; the `train` and `smoke` commands import it when they run.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+import statistics
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from model.config import ModelConfig, TrainConfig
+from model.data import DatasetInfo, DeviceSet, device_sets, load_dataset, split
+from model.runners import runners_for
+from model.training.step import RunnerFactory
+from model.training.trainer import EpochResult, Trainer
+from nkat_errors import BadInput
+from search.file.sections import DatasetSection
+
+ON_TEST_CHECK_SIZE = 2000
+"""Training images whose accuracy is shown while a --test run trains: all others are
+trained on too, and the test images must not be looked at before the end."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunSpec:
+    """One training to be done.
+
+    Args:
+        model: for any images; the set's shape is put in.
+        train: the recipe; the set's own `epochs` and flip rule are put in.
+        entry: data set, with its epochs, limit and validation.
+        split_seed: of the validation split.
+        seed: of the training.
+        device: torch's name.
+        data_dir: prepared sets; None means $NKAT_DATA_DIR.
+        test: train on all training images and read the test images once, at the end.
+    """
+
+    model: ModelConfig
+    train: TrainConfig
+    entry: DatasetSection
+    split_seed: int
+    seed: int
+    device: str
+    data_dir: Path | None
+    test: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunResult:
+    """What a training gave.
+
+    Args:
+        on: `validation` or `test`: the images behind `accuracy`.
+        images: how many of them.
+        accuracy: of the better of raw and averaged weights on validation images; on
+            test images of the averaged ones (raw if averaging is off), chosen beforehand.
+        weights: whose accuracy it is: `raw` or `ema`.
+        train_images: images trained on.
+        history: accuracy after each epoch (in a --test run, on training images).
+    """
+
+    dataset: str
+    seed: int
+    epochs: int
+    on: str
+    images: int
+    accuracy: float
+    weights: str
+    accuracy_raw: float
+    accuracy_ema: float
+    loss: float
+    train_images: int
+    images_per_s: float
+    seconds: float
+    history: tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Summary:
+    """Mean and sample standard deviation (None for one run) of several seeds."""
+
+    runs: int
+    mean: float
+    std: float | None
+    images: int
+
+    @property
+    def noise(self) -> float:
+        """One standard deviation of a run's accuracy: that of the seeds, or of drawing
+        the evaluated images (sqrt(a (1 - a) / n)), whichever is larger."""
+        drawing = math.sqrt(self.mean * (1 - self.mean) / self.images)
+        return max(drawing, self.std or 0.0)
+
+    def agrees_with(self, recorded: float) -> bool:
+        """Within two standard deviations of a recorded accuracy."""
+        return abs(self.mean - recorded) <= 2 * self.noise + 1e-12
+
+
+def summarise(results: Iterable[RunResult]) -> Summary:
+    every = list(results)
+    values = [result.accuracy for result in every]
+    return Summary(
+        runs=len(values),
+        mean=statistics.fmean(values),
+        std=statistics.stdev(values) if len(values) > 1 else None,
+        images=every[0].images,
+    )
+
+
+def choose_device(name: str) -> str:
+    """`auto` becomes the first GPU, or the CPU where there is none.
+
+    Raises:
+        BadInput: a device this machine does not have.
+    """
+    gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if name == "auto":
+        return "cuda:0" if gpus else "cpu"
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise BadInput(f"--device {name}: must be auto, cpu, cuda or cuda:N") from None
+    if device.type == "cuda" and (device.index or 0) >= gpus:
+        raise BadInput(f"--device {name}: this machine has {gpus} GPUs that torch can use")
+    if device.type not in ("cpu", "cuda"):
+        raise BadInput(f"--device {name}: must be auto, cpu, cuda or cuda:N")
+    return name
+
+
+def device_title(device: str) -> str:
+    """Name of the hardware, for results."""
+    if device.startswith("cuda"):
+        return torch.cuda.get_device_name(device)
+    return f"CPU, {torch.get_num_threads()} threads"
+
+
+@functools.cache
+def _runners(device: str) -> RunnerFactory:
+    """One per device, so that the next seed finds the step captured."""
+    return runners_for(device)
+
+
+def train_once(
+    spec: RunSpec, *, on_epoch: Callable[[EpochResult], None] | None = None
+) -> tuple[RunResult, DatasetInfo]:
+    """Trains to the end.
+
+    Raises:
+        BadInput: no such data set, or values that do not fit together.
+        Diverged, OutOfMemory: as the trainer says.
+    """
+    dataset = load_dataset(spec.entry.name, data_dir=spec.data_dir, synthetic=spec.entry.synthetic)
+    info = dataset.info
+    train_config = recipe_on(spec.train, spec.entry, flip=info.flip)
+    model_config = spec.model.for_images(
+        image_size=info.image_size, channels=info.channels, classes=info.classes
+    )
+    held_out = 0 if spec.test else spec.entry.validation
+    parts = split(
+        dataset,
+        validation_fraction=held_out if isinstance(held_out, float) else None,
+        validation_size=held_out if isinstance(held_out, int) else None,
+        limit=spec.entry.limit,
+        seed=spec.split_seed,
+    )
+    if spec.test:
+        train = DeviceSet.from_arrays(
+            parts.train_images, parts.train_labels, info=info, device=spec.device
+        )
+        shown = slice(0, ON_TEST_CHECK_SIZE)
+        validation = replace(train, images=train.images[shown], labels=train.labels[shown])
+    else:
+        train, validation = device_sets(parts, device=spec.device)
+    began = time.perf_counter()
+    trainer = Trainer(
+        model_config=model_config,
+        train_config=train_config,
+        train=train,
+        validation=validation,
+        device=spec.device,
+        seed=spec.seed,
+        runner=_runners(spec.device),
+    )
+    history = []
+    for last in trainer.epochs():
+        history.append(last.accuracy)
+        if on_epoch is not None:
+            on_epoch(last)
+    seconds = time.perf_counter() - began
+    evaluation, images, weights = last.evaluation, len(validation), last.weights
+    if spec.test:
+        test_images, test_labels = dataset.read_test()
+        test = DeviceSet.from_arrays(
+            test_images,
+            test_labels,
+            info=info,
+            device=spec.device,
+            mean=train.mean,
+            std=train.std,
+        )
+        evaluation, images = trainer.evaluate(test), len(test)
+        weights = "ema" if train_config.ema > 0 else "raw"
+    result = RunResult(
+        dataset=info.name,
+        seed=spec.seed,
+        epochs=train_config.epochs,
+        on="test" if spec.test else "validation",
+        images=images,
+        accuracy=evaluation.accuracy_ema if weights == "ema" else evaluation.accuracy_raw,
+        weights=weights,
+        accuracy_raw=evaluation.accuracy_raw,
+        accuracy_ema=evaluation.accuracy_ema,
+        loss=last.loss,
+        train_images=len(train),
+        images_per_s=last.images_per_s,
+        seconds=seconds,
+        history=tuple(history),
+    )
+    return result, info
+
+
+def recipe_on(train: TrainConfig, entry: DatasetSection, *, flip: bool) -> TrainConfig:
+    """The recipe as one data set uses it.
+
+    Raises:
+        BadInput: warm-up would not end before training does.
+    """
+    epochs = entry.epochs if entry.epochs is not None else train.epochs
+    if train.warmup >= epochs:
+        raise BadInput(
+            f"--warmup {train.warmup:g}: must be less than the {epochs} epochs on {entry.name}"
+        )
+    return replace(train, epochs=epochs, flip=train.flip and flip)
+
+
+def result_dict(result: RunResult) -> dict[str, Any]:
+    """Plain values for JSON."""
+    return asdict(result)

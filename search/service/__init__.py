@@ -1,0 +1,1 @@
+"""A whole search on one machine, the orchestrator, progress and status."""

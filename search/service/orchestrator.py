@@ -1,0 +1,163 @@
+"""The housekeeper of a search: reaps, watches the failure rate, writes notes, sweeps.
+
+It decides nothing that workers could not do without it: they reap as well, and
+the budget is exact by its tickets.  It makes a search visible and keeps it tidy.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+from collections.abc import Callable
+from dataclasses import asdict
+
+import optuna
+
+from search.dashboard.artifacts import announce_export
+from search.dashboard.notes import (
+    Best,
+    name_the_metric,
+    study_note,
+    trial_note,
+    write_study_note,
+    write_trial_note,
+)
+from search.file.search_file import SearchFile
+from search.worker.loop import BEATS_PER_LEASE
+from search.worker.signals import StopRequest
+from storage.board import Board
+from storage.checkpoints import CheckpointStore
+from storage.records import Counts, SearchRecord
+from storage.states import Command
+
+log = logging.getLogger(__name__)
+
+MIN_ATTEMPTS_FOR_RATE = 8
+"""Ended attempts before a failure rate means anything."""
+NOTES_EVERY_S = 10.0
+SWEEP_EVERY_S = 60.0
+NOTE = "orchestrator"
+"""What its row in the worker table says, where `status` and the health check find it."""
+
+
+class Orchestrator:
+    """See the module's docstring.
+
+    Args:
+        board: the study's board.
+        search: the search file as stored.
+        record: the stored search.
+        checkpoints: where the workers' checkpoints are, or None when they are elsewhere.
+        clock: monotonic seconds.
+        notes: write the dashboard's notes (a rehearsal of thousands of trials does not).
+    """
+
+    def __init__(
+        self,
+        *,
+        board: Board,
+        search: SearchFile,
+        record: SearchRecord,
+        checkpoints: CheckpointStore | None,
+        clock: Callable[[], float],
+        notes: bool = True,
+    ) -> None:
+        self._board = board
+        self._search = search
+        self._record = record
+        self._checkpoints = checkpoints
+        self._clock = clock
+        self._notes = notes
+        self._beat_due = self._notes_due = self._sweep_due = 0.0
+        self._noted: set[int] = set()
+        self._id = board.register_worker(
+            host=socket.gethostname(), pid=os.getpid(), device="none", note=NOTE
+        )
+        self.command = Command.RUN
+        self.message = ""
+
+    def tick(self) -> Counts:
+        """One round, cheap enough for every second; returns the search in numbers."""
+        now = self._clock()
+        if now >= self._beat_due:
+            for reaped in self._board.reap(self._search.service.lease_s):
+                log.warning("trial %d: %s (%s)", reaped.number, reaped.action, reaped.reason)
+            paused = self._board.pause_if_failing(
+                max_failure_rate=self._search.service.max_failure_rate,
+                min_attempts=MIN_ATTEMPTS_FOR_RATE,
+            )
+            if paused:
+                log.error("%s", paused)
+            beat = self._board.beat(self._id)
+            self.command, self.message = beat.command, beat.message
+            self._beat_due = now + self._search.service.lease_s / BEATS_PER_LEASE
+        counts = self._board.counts()
+        if now >= self._sweep_due and self._checkpoints is not None:
+            self._checkpoints.sweep(self._board.over_numbers())
+            self._sweep_due = now + SWEEP_EVERY_S
+        if now >= self._notes_due and self._notes:
+            self.write_notes(counts)
+            self._notes_due = now + NOTES_EVERY_S
+        return counts
+
+    def write_notes(self, counts: Counts) -> None:
+        """A sentence per finished trial and the study's page; each once."""
+        best = self._board.best()
+        plain = asdict(counts)
+        page = study_note(
+            title=self._search.title or self._search.study,
+            budget=counts.budget,
+            counts={
+                key: plain[key]
+                for key in ("done", "complete", "pruned", "running", "waiting", "failed")
+            },
+            state="done" if counts.done >= counts.budget else self.command.value,
+            search_text=self._record.search_text,
+            cut_down=self._search.cut_down,
+            best=None if best is None else Best(number=best[0], value=best[1]),
+        )
+
+        def write(study: optuna.Study) -> set[int]:
+            noted = set()
+            for trial in study.get_trials(deepcopy=False):
+                if trial.state.is_finished() and trial.number not in self._noted:
+                    text = trial_note(
+                        number=trial.number,
+                        state=trial.state.name.lower(),
+                        user_attrs=trial.user_attrs,
+                        attempts=trial.user_attrs.get("attempt", 1),
+                    )
+                    write_trial_note(study, trial._trial_id, text)
+                    if trial.state.name == "COMPLETE":
+                        announce_export(study, trial_id=trial._trial_id, number=trial.number)
+                    noted.add(trial.number)
+            name_the_metric(study)
+            write_study_note(study, page)
+            return noted
+
+        self._noted |= self._board.with_study("notes", write)
+
+    def run(
+        self,
+        *,
+        stop: StopRequest,
+        until_done: bool,
+        sleep: Callable[[float], None],
+        interval_s: float = 1.0,
+    ) -> None:
+        """Ticks until a signal (or, with `until_done`, the end of the budget)."""
+        try:
+            while not stop.count:
+                counts = self.tick()
+                if until_done and counts.done >= counts.budget:
+                    break
+                sleep(interval_s)
+        finally:
+            self.close(stop.reason or "the search is done")
+
+    def close(self, reason: str) -> None:
+        """Last notes, good-bye."""
+        if self._notes:
+            self.write_notes(self._board.counts())
+        self._board.retire_worker(self._id, reason)

@@ -1,0 +1,122 @@
+"""`nkat-search run`, step by step: file, data, database, study, search, table, best.yaml."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from rich.console import Console
+
+from nkat_errors import BadInput, NkatError
+from search.export.best_file import BestFile
+from search.export.tables import summary_lines, trial_table
+from search.file.data_choice import settle
+from search.file.search_file import SearchFile, load_search_file
+from search.service.supervision import RunPlan, cut_down_line, dashboard, run_to_end
+from search.study.create import create_study
+from search.study.session import Session, checkpoint_dir, database, opened, state_dir
+from search.study.trial_record import TrialRecord, best_first
+from search.worker.devices import gpu_count
+from search.worker.serve import set_up_logging
+from search.worker.signals import StopRequest, stop_on_signals
+from storage.engine import make_engine
+
+CONFIGS = Path(__file__).resolve().parents[2] / "configs"
+"""The search files of the source tree."""
+
+EXIT_INTERRUPTED = 130
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunOptions:
+    """The command's options (see `nkat-search run --help`)."""
+
+    config: Path | None
+    data_dir: Path | None
+    storage: str | None
+    state_dir: Path | None
+    checkpoint_dir: Path | None
+    workers: int | None
+    out: Path
+    dashboard_port: int
+    force_new: bool
+    synthetic: bool
+    grace_s: float
+
+
+def run_search(options: RunOptions, *, notes: Console, results: Console) -> int:
+    """0 when the search ended with a best.yaml, 1 when nothing passed, 130 after Ctrl-C."""
+    set_up_logging(level="ERROR")
+    stop = StopRequest()
+    path = options.config or default_config()
+    search = load_search_file(path)
+    if options.synthetic:
+        search = all_synthetic(search)
+    for line in (f"search file: {path}", cut_down_line(search), *search.warnings):
+        if line:
+            notes.print(line, highlight=False)
+    settled = settle(search, data_dir=options.data_dir, tell=notes.print)
+    for note in settled.notes:
+        notes.print(f"NOTE: {note}", style="bold yellow", highlight=False)
+    with stop_on_signals(stop), database(options.storage, options.state_dir, make=True) as url:
+        engine = make_engine(url, application_name="nkat-run")
+        try:
+            record = create_study(engine, settled.search_file, force_new=options.force_new)
+        finally:
+            engine.dispose()
+        plan = RunPlan(
+            url=url,
+            study=record.study_name,
+            state_dir=state_dir(options.state_dir),
+            checkpoint_dir=checkpoint_dir(options.checkpoint_dir, options.state_dir),
+            data_dir=options.data_dir,
+            workers=options.workers,
+            dashboard_port=options.dashboard_port,
+            grace_s=options.grace_s,
+        )
+        with opened(url, record.study_name, role="run", give_up=lambda: bool(stop)) as session:
+            with dashboard(plan, notes):
+                # Typing the command again is how a paused search is set going.
+                session.board.set_state("run")
+                run_to_end(plan, session, stop=stop, console=notes)
+            return _conclude(session, options.out, stopped=bool(stop), results=results)
+
+
+def default_config() -> Path:
+    """configs/search.yaml with a GPU, configs/laptop.yaml without one."""
+    path = CONFIGS / ("search.yaml" if gpu_count() else "laptop.yaml")
+    if not path.exists():
+        raise BadInput(f"{path} is not there: name a search file with --config")
+    return path
+
+
+def all_synthetic(search: SearchFile) -> SearchFile:
+    """The same search on rendered images."""
+    entries = tuple(
+        entry.model_copy(update={"synthetic": True, "alternatives": ()})
+        for entry in search.datasets
+    )
+    return replace(search, datasets=entries)
+
+
+def _conclude(session: Session, out: Path, *, stopped: bool, results: Console) -> int:
+    """The table, the sentences, best.yaml."""
+    trials = [TrialRecord.of(row) for row in session.board.trials()]
+    search = session.search
+    results.print(trial_table(trials, search))
+    for line in summary_lines(trials, search):
+        results.print(line, highlight=False)
+    ranked = best_first(trials)
+    if ranked:
+        BestFile.of_trial(ranked[0], search, study=session.record.study_name).save(out)
+        results.print(f"best configuration: {out.resolve()}", highlight=False, soft_wrap=True)
+    if stopped:
+        results.print("stopped; the same command goes on where it stopped", highlight=False)
+        return EXIT_INTERRUPTED
+    if not ranked:
+        raise NkatError(
+            f"no trial passed the gate (local TPE score >= {search.gate.threshold:.2f} on "
+            f"{search.gate.dataset}), so there is no best.yaml: train longer, lower the gate, or "
+            "see `nkat-search explain` for what the gate needs"
+        )
+    return 0

@@ -1,0 +1,182 @@
+"""`nkat-search run`: the whole search on one machine, in one command.
+
+Database, study, dashboard, one worker per GPU, progress, and at the end a table and
+best.yaml.  Running it again goes on where it stopped.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+
+from nkat_errors import NkatError
+from search.file.search_file import SearchFile
+from search.service.orchestrator import NOTE, Orchestrator
+from search.service.progress import SearchProgress
+from search.study.session import Session
+from search.worker.devices import threads_per_worker, worker_devices
+from search.worker.pool import WorkerPool
+from search.worker.signals import StopRequest
+from storage.states import Command
+
+log = logging.getLogger(__name__)
+
+TICK_S = 0.5
+DASHBOARD_PORT = 8080
+
+
+class SearchEnded(NkatError):
+    """The search cannot go on; the message says why and what to do."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunPlan:
+    """What `run` was asked for.
+
+    Args:
+        url: the database.
+        study: the study's name.
+        state_dir: logs go to its `logs` folder.
+        checkpoint_dir: for checkpoints.
+        data_dir: prepared data sets, or None.
+        workers: number of worker processes; None for one per GPU (one on CPU).
+        dashboard_port: 0 for none.
+        grace_s: time for an epoch to end after Ctrl-C.
+    """
+
+    url: str
+    study: str
+    state_dir: Path
+    checkpoint_dir: Path
+    data_dir: Path | None
+    workers: int | None
+    dashboard_port: int
+    grace_s: float
+
+
+def run_to_end(plan: RunPlan, session: Session, *, stop: StopRequest, console: Console) -> None:
+    """Runs workers until the budget is used up or a signal comes.
+
+    Raises:
+        BadInput: a worker says that the input cannot work.
+        SearchEnded: every worker gave up, or the search paused itself.
+    """
+    orchestrator = Orchestrator(
+        board=session.board,
+        search=session.search,
+        record=session.record,
+        checkpoints=session.checkpoints(plan.checkpoint_dir),
+        clock=time.monotonic,
+    )
+    pool = WorkerPool(
+        commands=worker_commands(plan),
+        log_folder=plan.state_dir / "logs",
+        environment={"NKAT_STORAGE": plan.url},
+        clock=time.monotonic,
+    )
+    try:
+        with SearchProgress(
+            console=console,
+            title=session.record.study_name,
+            done=session.board.counts().done,
+            clock=time.monotonic,
+        ) as progress:
+            _watch(session, orchestrator, pool, progress, stop, console)
+    finally:
+        pool.stop(grace_s=plan.grace_s + 5)
+        orchestrator.close(stop.reason or "the run is over")
+
+
+def _watch(
+    session: Session,
+    orchestrator: Orchestrator,
+    pool: WorkerPool,
+    progress: SearchProgress,
+    stop: StopRequest,
+    console: Console,
+) -> None:
+    while not stop:
+        for line in pool.tick():
+            console.print(line, style="red", highlight=False)
+        counts = orchestrator.tick()
+        workers = [row for row in session.board.workers() if row.note != NOTE]
+        progress.update(counts, session.board.best(), workers)
+        if counts.done >= counts.budget:
+            return
+        if orchestrator.command is not Command.RUN:
+            raise SearchEnded(
+                f"the search is set to {orchestrator.command.value}: {orchestrator.message}; "
+                "mend the cause, then run the same command again"
+            )
+        if pool.all_ended:
+            raise SearchEnded(
+                f"every worker has ended with {counts.budget - counts.done} trials to go; "
+                "run the same command again to go on"
+            )
+        time.sleep(TICK_S)
+
+
+def worker_commands(plan: RunPlan) -> dict[str, list[str]]:
+    """One `nkat-search worker` per device."""
+    devices = worker_devices(workers=plan.workers)
+    threads = threads_per_worker(len(devices))
+    commands = {}
+    for index, device in enumerate(devices):
+        arguments = ["worker", "--with-parent", "--study", plan.study, "--device", device]
+        arguments += ["--checkpoint-dir", str(plan.checkpoint_dir)]
+        arguments += ["--grace", str(plan.grace_s), "--threads", str(threads)]
+        if plan.data_dir is not None:
+            arguments += ["--data-dir", str(plan.data_dir)]
+        commands[f"worker-{index}"] = arguments
+    return commands
+
+
+@contextmanager
+def dashboard(plan: RunPlan, console: Console) -> Iterator[None]:
+    """optuna-dashboard beside the search, on loopback; its address is printed.
+
+    A port that is taken costs the dashboard, not the search.
+    """
+    if plan.dashboard_port == 0:
+        yield
+        return
+    log_path = plan.state_dir / "logs" / "dashboard.log"
+    log_path.parent.mkdir(parents=True, exist_ok=True)
+    with log_path.open("ab") as stream:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "search", "dashboard", "--port", str(plan.dashboard_port)],
+            stdin=subprocess.DEVNULL,
+            stdout=stream,
+            stderr=stream,
+            env={**os.environ, "NKAT_STORAGE": plan.url},
+            start_new_session=True,
+        )
+        try:
+            console.print(
+                f"dashboard: http://127.0.0.1:{plan.dashboard_port} (log: {log_path})",
+                highlight=False,
+            )
+            yield
+        finally:
+            process.terminate()
+            try:
+                process.wait(10)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+
+def cut_down_line(search: SearchFile) -> str:
+    """What a terminal says of a cut-down search; empty for a full one."""
+    if not search.cut_down:
+        return ""
+    return "CUT DOWN: subsets, few epochs, a lower gate; these scores are not the full search's"

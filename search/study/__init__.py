@@ -1,0 +1,1 @@
+"""A stored search: creating it, opening it, reading its trials."""

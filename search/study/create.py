@@ -1,0 +1,40 @@
+"""Making a search's study in a database, or going on with it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from search.provenance import package_versions
+from storage.schema import ensure_schema
+from storage.searches import create_search
+
+if TYPE_CHECKING:
+    from sqlalchemy import Engine
+
+    from search.file.search_file import SearchFile
+    from storage.records import SearchRecord
+
+
+def create_study(
+    engine: Engine, search_file: SearchFile, *, force_new: bool = False
+) -> SearchRecord:
+    """Makes the tables and the study, or goes on with the study of an equal file.
+
+    Args:
+        engine: the database.
+        search_file: settled (`search.file.data_choice`); its text is stored for all workers.
+        force_new: make a new study (NAME-2, ...) instead of going on.
+
+    Raises:
+        BadInput: the study exists with another search file; the difference is shown.
+    """
+    ensure_schema(engine)
+    return create_search(
+        engine,
+        study_name=search_file.study,
+        search_text=search_file.to_yaml(),
+        search_hash=search_file.hash(),
+        budget=search_file.n_trials,
+        force_new=force_new,
+        versions=package_versions(),
+    )

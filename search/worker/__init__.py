@@ -1,0 +1,1 @@
+"""A worker: the parent's loop, its training child, and the pool that keeps workers alive."""

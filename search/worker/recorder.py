@@ -1,0 +1,65 @@
+"""Writes what the child says into the study: fenced, and each step once.
+
+A resumed attempt trains the epochs since its checkpoint again; those steps are
+in the study already and are not reported a second time (Optuna would warn and
+keep the first value).
+"""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+from optuna.trial import TrialState
+
+from search.objective.messages import EpochDone, Finished, Saved
+from storage.board import Board
+from storage.records import Claim
+
+
+class Recorder:
+    """One claimed trial's pen.
+
+    Args:
+        board: the study's board.
+        claim: the trial, its ticket and its token.
+    """
+
+    def __init__(self, *, board: Board, claim: Claim) -> None:
+        self._board = board
+        self._claim = claim
+        self._reported = set(claim.reported_steps)
+
+    def epoch(self, event: EpochDone) -> None:
+        """Raises `LeaseLost` when the trial is not ours any more."""
+        self._board.progress(
+            self._claim, stage=str(event.stage), dataset=event.dataset, epoch=event.epoch
+        )
+        if event.step is not None and event.value is not None:
+            self._report(event.step, event.value)
+
+    def saved(self, event: Saved) -> None:
+        self._board.progress(
+            self._claim,
+            stage=str(event.stage),
+            dataset=event.dataset,
+            epoch=event.epoch,
+            checkpoint_at="now",
+        )
+
+    def finished(self, event: Finished, *, worker: UUID) -> None:
+        """The one tell of this trial."""
+        if event.report is not None:
+            self._report(*event.report)
+        self._board.finish(
+            self._claim,
+            state=TrialState.COMPLETE if event.state == "complete" else TrialState.PRUNED,
+            value=event.value,
+            user_attrs=event.user_attrs | {"attempt": self._claim.attempt, "worker": str(worker)},
+            constraints=event.constraints,
+        )
+
+    def _report(self, step: int, value: float) -> None:
+        if step in self._reported:
+            return
+        self._board.report(self._claim, step=step, value=value)
+        self._reported.add(step)

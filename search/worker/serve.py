@@ -1,0 +1,176 @@
+"""What `nkat-search worker` does: one worker on one device, or one per GPU."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import signal
+import socket
+import sys
+import time
+import warnings
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import optuna
+
+from search.study.session import Session, checkpoint_dir, database, opened
+from search.worker.child import ChildSettings
+from search.worker.devices import gpu_count
+from search.worker.loop import Ending, Worker, WorkerSettings
+from search.worker.pool import WorkerPool
+from search.worker.signals import StopRequest, signal_when_parent_dies, stop_on_signals
+from storage.errors import DatabaseGone
+
+log = logging.getLogger(__name__)
+
+EXIT_SIGTERM = 128 + signal.SIGTERM
+EXIT_SIGINT = 128 + signal.SIGINT
+POOL_TICK_S = 0.5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerOptions:
+    """The command's options (see `nkat-search worker --help`)."""
+
+    storage: str | None
+    study: str | None
+    device: str
+    data_dir: Path | None
+    state_dir: Path | None
+    checkpoint_dir: Path | None
+    threads: int | None
+    grace_s: float
+    wait_s: float
+    rehearsal: str | None
+    with_parent: bool
+
+
+def serve_worker(options: WorkerOptions) -> int:
+    """Works until the search is done (0) or a signal comes (143, 130)."""
+    set_up_logging()
+    if options.with_parent:
+        signal_when_parent_dies(signal.SIGTERM)
+    device = options.device
+    if device == "auto":
+        gpus = gpu_count()
+        if gpus > 1:
+            return _serve_all(options, [f"cuda:{i}" for i in range(gpus)])
+        device = "cuda:0" if gpus else "cpu"
+    stop = StopRequest()
+    with (
+        stop_on_signals(stop),
+        database(options.storage, options.state_dir) as url,
+        opened(
+            url,
+            options.study,
+            role="worker",
+            wait_s=options.wait_s,
+            give_up=lambda: stop.count > 0,
+        ) as session,
+    ):
+        try:
+            ending = _make_worker(options, session, device, stop).run()
+        except DatabaseGone as error:
+            if not stop:
+                raise
+            # Asked to stop while the database was away: the lease hands the trial on.
+            log.warning("%s", error)
+            ending = Ending.STOPPED
+    log.info("%s", ending.value)
+    if ending is Ending.STOPPED:
+        return EXIT_SIGINT if stop.reason == "SIGINT" else EXIT_SIGTERM
+    return 0
+
+
+def _make_worker(
+    options: WorkerOptions, session: Session, device: str, stop: StopRequest
+) -> Worker:
+    folder = checkpoint_dir(options.checkpoint_dir, options.state_dir)
+    return Worker(
+        board=session.board,
+        search=session.search,
+        new_sampler=partial(new_sampler, session.search.seed),
+        child=ChildSettings(
+            search_text=session.record.search_text,
+            device=device,
+            data_dir=options.data_dir,
+            checkpoint_dir=folder,
+            study_name=session.record.study_name,
+            checkpoint_salt=session.checkpoint_salt,
+            threads=options.threads,
+            rehearsal=options.rehearsal,
+        ),
+        settings=WorkerSettings(
+            host=socket.gethostname(), pid=os.getpid(), device=device, grace_s=options.grace_s
+        ),
+        checkpoints=session.checkpoints(folder),
+        stop=stop,
+        clock=time.monotonic,
+        sleep=time.sleep,
+    )
+
+
+def new_sampler(seed: int, rank: int) -> optuna.samplers.TPESampler:
+    """Optuna's TPESampler with a seed of this worker's own.
+
+    Workers with one seed would draw the same start-up points, each of them.  A search
+    with one worker draws the same points when it is repeated from the start.
+
+    Args:
+        seed: the search file's.
+        rank: workers that entered the study before.
+    """
+    digest = hashlib.sha256(f"{seed}/{rank}".encode()).digest()
+    return optuna.samplers.TPESampler(seed=int.from_bytes(digest[:4], "big"))
+
+
+def _serve_all(options: WorkerOptions, devices: list[str]) -> int:
+    """One worker process per GPU, watched; a signal stops them all in good order."""
+    arguments = ["worker", "--with-parent", "--grace", str(options.grace_s)]
+    arguments += ["--wait", str(options.wait_s)]
+    for name, value in (
+        ("--storage", options.storage),
+        ("--study", options.study),
+        ("--data-dir", options.data_dir),
+        ("--state-dir", options.state_dir),
+        ("--checkpoint-dir", options.checkpoint_dir),
+        ("--threads", options.threads),
+        ("--rehearsal", options.rehearsal),
+    ):
+        if value is not None:
+            arguments += [name, str(value)]
+    stop = StopRequest()
+    with stop_on_signals(stop):
+        pool = WorkerPool(
+            commands={d.replace(":", ""): [*arguments, "--device", d] for d in devices},
+            log_folder=None,
+            clock=time.monotonic,
+        )
+        failures: list[str] = []
+        try:
+            while not stop and not pool.all_ended:
+                failures += pool.tick()
+                time.sleep(POOL_TICK_S)
+        finally:
+            pool.stop(grace_s=options.grace_s + 5)
+    if stop:
+        return EXIT_SIGINT if stop.reason == "SIGINT" else EXIT_SIGTERM
+    for line in failures:
+        log.error("%s", line)
+    return 1 if failures else 0
+
+
+def set_up_logging(level: str = "INFO") -> None:
+    """One line an event on stderr, with UTC time; Optuna's own chatter off."""
+    handler = logging.StreamHandler(sys.stderr)
+    formatter = logging.Formatter(
+        "%(asctime)s %(levelname).1s %(message)s", datefmt="%Y-%m-%dT%H:%M:%SZ"
+    )
+    formatter.converter = time.gmtime
+    handler.setFormatter(formatter)
+    logging.basicConfig(level=level, handlers=[handler], force=True)
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
