@@ -8,6 +8,9 @@ prints a traceback.
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Iterable
+
 
 class NkatError(Exception):
     """Something failed that the user should read about in one sentence."""
@@ -15,3 +18,13 @@ class NkatError(Exception):
 
 class BadInput(NkatError):
     """The user's input cannot work: the message names the value and the remedy."""
+
+
+def nearest(name: object, known: Iterable[str]) -> str:
+    """The end of a sentence about an unknown name: `; did you mean 'depth'?` for a near
+    miss, else the list of what is known."""
+    names = list(known)
+    close = difflib.get_close_matches(str(name), names, n=1, cutoff=0.6)
+    if close:
+        return f"; did you mean {close[0]!r}?"
+    return f"; known here: {', '.join(sorted(names))}"

@@ -28,7 +28,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 from facts import facts, text_table
 from rich.console import Console
 
-from search.file.search_file import load_search_file
+from search.file.load import load_search_file
 from search.objective.simulated_trainer import Rehearsal
 from search.rehearsal.faults import KINDS, parse_rates
 from search.rehearsal.run import RehearsalOptions, RehearsalReport, rehearse

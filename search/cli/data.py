@@ -57,7 +57,7 @@ def prepare(
     if config is not None:
         from search.cli.common import say_warnings
         from search.file.data_choice import settle
-        from search.file.search_file import load_search_file
+        from search.file.load import load_search_file
 
         settled = settle(load_search_file(config), data_dir=data_dir, tell=notes.print)
         say_warnings(settled.notes)

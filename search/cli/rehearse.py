@@ -82,7 +82,7 @@ def rehearse(
     """
     from dataclasses import replace
 
-    from search.file.search_file import load_search_file
+    from search.file.load import load_search_file
     from search.objective.simulated_trainer import Rehearsal, Table
     from search.rehearsal.faults import KINDS, parse_rates
     from search.rehearsal.run import RehearsalOptions

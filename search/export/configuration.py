@@ -9,7 +9,8 @@ from typing import Any
 
 from model.config import ModelConfig, TrainConfig
 from search.export.best_file import BestFile, is_best_file, load_best
-from search.file.search_file import SearchFile, load_search_file
+from search.file.load import load_search_file
+from search.file.search_file import SearchFile
 from search.score.tpe_score import LambdaReading
 
 SOURCE_GATE = ("cifar10", 0.60)

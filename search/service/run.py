@@ -11,7 +11,8 @@ from nkat_errors import BadInput, NkatError
 from search.export.best_file import BestFile
 from search.export.tables import summary_lines, trial_table
 from search.file.data_choice import settle
-from search.file.search_file import SearchFile, load_search_file
+from search.file.load import load_search_file
+from search.file.search_file import SearchFile
 from search.service.supervision import RunPlan, cut_down_line, dashboard, run_to_end
 from search.study.create import create_study
 from search.study.session import Session, checkpoint_dir, database, opened, state_dir
