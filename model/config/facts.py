@@ -9,7 +9,6 @@ and read from there for error sentences, the search file, its schema and `--help
 
 from __future__ import annotations
 
-import difflib
 import functools
 import math
 from collections.abc import Sequence
@@ -22,6 +21,7 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
 
 from model.errors import BadField
+from nkat_errors import near_miss
 
 STRICT = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False)
 """Unknown names, conversions (`"5"` for 5, true for 1), NaN and infinity are errors."""
@@ -98,8 +98,7 @@ def refusal(info: FieldInfo, *, name: str, value: object) -> str | None:
     if rule is None:
         return None
     kind, _ = _kind(info.annotation)
-    close = difflib.get_close_matches(str(value), map(str, get_args(kind)), n=1)
-    return sentence(name, value, rule) + (f"; did you mean {close[0]!r}?" if close else "")
+    return sentence(name, value, rule) + near_miss(value, map(str, get_args(kind)))
 
 
 def sentence(name: str, value: object, rule: str) -> str:

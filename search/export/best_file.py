@@ -13,6 +13,7 @@ from typing import Any, Literal, Self, TypeVar
 from pydantic import Field, ValidationError
 
 from model.config import FROM_DATA, BadField, Config, ModelConfig, TrainConfig
+from model.known_sets import title_of
 from nkat_errors import BadInput
 from search.file.problems import first_problem
 from search.file.search_file import SearchFile
@@ -25,7 +26,6 @@ from search.file.sections import (
 )
 from search.file.yaml_text import KeyPath, Problem, YamlSource, dump_yaml, read_file, read_yaml
 from search.provenance import code_version, package_versions, read_data_note
-from search.score.explain import TITLES
 from search.score.tpe_score import LambdaReading
 from search.study.trial_record import TrialRecord
 
@@ -290,9 +290,7 @@ def data_notes(datasets: list[dict[str, Any]], *, cut_down: bool) -> list[str]:
             notes.append(f"{name}: rendered (synthetic) images, no real data")
         if row["stand_in_for"]:
             original = row["stand_in_for"]
-            notes.append(
-                f"{name} stands in for {TITLES.get(original, original)}, which could not be had"
-            )
+            notes.append(f"{name} stands in for {title_of(original)}, which could not be had")
     return notes
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from rich.console import Console
 
 from nkat_errors import BadInput, NkatError
+from search.exit_codes import EXIT_INTERRUPTED
 from search.export.best_file import BestFile
 from search.export.tables import summary_lines, trial_table
 from search.file.data_choice import settle
@@ -24,8 +25,6 @@ from storage.engine import make_engine
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
 """The search files of the source tree."""
-
-EXIT_INTERRUPTED = 130
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
