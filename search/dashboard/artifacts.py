@@ -70,7 +70,7 @@ def exporter(engine: Engine) -> Callable[[int, int], str]:
 
     def export(study_id: int, number: int) -> str:
         from search.export.best_file import BestFile
-        from search.file.search_file import parse_search_text
+        from search.file.load import parse_search_text
         from search.study.trial_record import TrialRecord
         from storage.board import Board
         from storage.searches import list_searches

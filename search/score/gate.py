@@ -5,6 +5,9 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+SOURCE_GATE = ("cifar10", 0.60)
+"""The source's data set and threshold, where no file names others."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verdict:

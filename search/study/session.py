@@ -12,7 +12,8 @@ from sqlalchemy import Engine, make_url
 from sqlalchemy.exc import ArgumentError
 
 from nkat_errors import BadInput
-from search.file.search_file import SearchFile, parse_search_text
+from search.file.load import parse_search_text
+from search.file.search_file import SearchFile
 from storage.board import Board
 from storage.checkpoints import CheckpointStore
 from storage.embedded import EmbeddedPostgres

@@ -16,7 +16,7 @@ from search.export.tables import (
     trial_frame,
     trial_table,
 )
-from search.file.search_file import parse_search_text
+from search.file.load import parse_search_text
 from search.provenance import code_version, package_versions, read_data_note
 from search.score.tpe_score import score_all
 from search.study.trial_record import TrialRecord, best_first, pick

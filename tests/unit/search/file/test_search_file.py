@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from model.config import ModelConfig, TrainConfig
 from model.data import KNOWN_SETS
 from nkat_errors import BadInput
-from search.file.search_file import load_search_file, parse_search_text
+from search.file.load import load_search_file, parse_search_text
 
 ROOT = Path(__file__).parents[4]
 
@@ -103,6 +103,7 @@ def test_off_is_a_word_not_a_boolean(search_file):
         ("  epochs: 10\n  warmup: 2", "  warmup: 2.0\n  epochs: 10"),
         ("  top_k: 6\n", ""),  # the default, spelt out or not
         ("[off, tiny, small]", "{choices: [off, tiny, small]}"),
+        ("validation: 0.1", "validation: 0.1\nlimits: {}"),
     ],
 )
 def test_hash_stays_where_scores_keep_their_meaning(search_file, old, new):
@@ -124,6 +125,7 @@ def test_hash_stays_where_scores_keep_their_meaning(search_file, old, new):
         ("n_trials: 4", "n_trials: 4\nlambda: counted"),
         ("n_trials: 4", "n_trials: 4\ncut_down: true"),
         ("limit: 500", "limit: 500, synthetic: true"),
+        ("validation: 0.1", "validation: 0.1\nlimits: {tokens: 256}"),
     ],
 )
 def test_hash_changes_with_the_meaning_of_a_score(search_file, old, new):
@@ -194,7 +196,7 @@ BAD = [
     ("threshold: 0.6", "treshold: 0.6", "gate", ["gate.treshold", "'threshold'"]),
     ("limit: 500", "limits: 500", "mnist", ["datasets[1].limits", "'limit'"]),
     ("n_trials: 4", "n_trails: 4", "n_trails", ["n_trails", "'n_trials'"]),
-    ("n_trials: 4", "n_trials: 0", "n_trials", ["n_trials = 0", ">= 1"]),
+    ("n_trials: 4", "n_trials: 0", "n_trials", ["n_trials = 0", "in 1..1000000"]),
     ("n_trials: 4", "n_trials: many", "n_trials", ["'many'", "whole number"]),
     ("n_trials: 4", "n_trials: 4.5", "n_trials", ["4.5", "whole number"]),
     ("n_trials: 4", "n_trials: 4\nlambda: thoery", "lambda", ["'thoery'", "theory"]),
@@ -226,6 +228,14 @@ BAD = [
     ("{name: cifar10}", "{name: [}", "name: [}", ["not readable as YAML"]),
     ("gate: {dataset: cifar10, threshold: 0.6}\n", "", "study", ["'gate' is missing"]),
     ("datasets:", "datasets: 3\nx:", "x:", ["unknown key x"]),
+    ("service:", "limits: {token: 9}\nservice:", "limits", ["limits.token;", "'tokens'"]),
+    ("service:", "limits: {tokens: 0}\nservice:", "limits", ["limits.tokens = 0", ">= 1"]),
+    (
+        "service:",
+        "limits: {tokens: 9}\nservice:",
+        "limits",
+        ["tokens = 9", "16", "conv_stem tiny"],
+    ),
 ]
 
 
@@ -265,3 +275,41 @@ def test_a_gate_that_only_some_trials_can_pass_is_a_warning():
     (warning,) = parse_search_text(text).warnings
     assert "1 of the 9 lambdas" in warning
     assert "0.6815" in warning
+
+
+LIMITED = TEXT.replace("service:", "limits: {tokens: 200}\nservice:")
+
+
+def test_what_breaks_a_limit_is_infeasible_and_says_so():
+    found = parse_search_text(LIMITED)
+    params = found.baseline()
+    assert found.why_infeasible(params | {"conv_stem": "tiny"}) is None
+    assert (
+        found.why_infeasible(params | {"conv_stem": "off"})
+        == "256 tokens are more than limits.tokens = 200"
+    )
+    (warning,) = found.warnings
+    assert "1 of the 3 ways" in warning
+    assert "256 (conv_stem off, patch_size 2, pool mean)" in warning
+    assert parse_search_text(found.to_yaml()) == found
+
+
+def test_what_does_not_fit_together_is_infeasible_and_says_so(search_file):
+    sentence = search_file.why_infeasible(search_file.baseline() | {"embed_dim": 388})
+    assert sentence == "embed_dim = 388: must be a multiple of heads = 8"
+
+
+@pytest.mark.parametrize("change", [{"depth": 3}, {"embed_dim": None}])
+def test_other_parameters_are_an_error_not_infeasible(search_file, change):
+    params = search_file.baseline() | change
+    params = {name: value for name, value in params.items() if value is not None}
+    with pytest.raises(BadInput, match=next(iter(change))):
+        search_file.why_infeasible(params)
+
+
+def test_one_token_a_pixel_of_the_stem_is_64_tokens():
+    text = LIMITED.replace("model:", "model:\n  patch_size: 1").replace("[off, tiny", "[tiny")
+    found = parse_search_text(text)
+    model, _ = found.resolve(found.baseline())
+    assert model.tokens == 64
+    assert found.why_infeasible(found.baseline()) is None
