@@ -451,7 +451,7 @@ class Board:
         Marked stale until the caller's transaction has been committed.
         """
         if claim.stale:
-            claim.trial = self._desk.trial(claim.trial._trial_id, claim.trial.study.sampler)
+            claim.trial = self._desk.trial(claim.trial_id, claim.trial.study.sampler)
         claim.stale = True
         return claim.trial
 

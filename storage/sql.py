@@ -1,4 +1,6 @@
-"""Every statement on our own tables, named and explained.  Optuna's tables: none here.
+"""Every statement on our own tables, named and explained.
+
+Optuna's tables are reached through Optuna, or in `storage.optuna_internals`.
 
 `{now}` is the database's clock, or the time given as :now (tests).  Locks are always
 taken in the order search, ticket, Optuna's trial, so no two callers wait in a circle.
