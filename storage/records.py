@@ -44,8 +44,8 @@ class SearchRecord:
 
     @property
     def salt(self) -> str:
-        """Differs between two studies of one name (`CheckpointStore`)."""
-        return f"{self.study_id} {self.created_at.isoformat()}"
+        """Tells this study from an earlier one of the same name (`CheckpointStore`)."""
+        return self.created_at.isoformat()
 
 
 @dataclass(slots=True, kw_only=True)

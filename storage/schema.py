@@ -36,7 +36,7 @@ def ensure_schema(engine: Engine) -> None:
         connection.execute(sa.text("SET LOCAL lock_timeout = 0"))
         connection.execute(sa.text("SELECT pg_advisory_xact_lock(:key)"), {"key": LOCK_KEY})
         optuna_version = found_revision(connection)
-        ours = _our_version(connection)
+        ours = our_version(connection)
         _refuse_foreign(engine, optuna_version, ours)
         missing = [step for step in _steps() if step[0] > ours]
         if optuna_version is not None and not missing:
@@ -71,12 +71,12 @@ def wait_for_schema(engine: Engine, timeout_s: float = 60.0) -> None:
         BadInput: they are there, of a version that this code cannot use.
     """
     deadline = time.monotonic() + timeout_s
-    newest = _steps()[-1][0]
+    newest = newest_version()
     while True:
         why = "its tables are not made"
         try:
             with engine.connect() as connection:
-                optuna_version, ours = found_revision(connection), _our_version(connection)
+                optuna_version, ours = found_revision(connection), our_version(connection)
             _refuse_foreign(engine, optuna_version, ours)
             if optuna_version is not None and ours == newest:
                 return
@@ -92,6 +92,21 @@ def wait_for_schema(engine: Engine, timeout_s: float = 60.0) -> None:
         time.sleep(POLL_S)
 
 
+def check_versions(engine: Engine) -> None:
+    """Refuse tables that this code cannot use; tables that are missing pass.
+
+    Raises:
+        BadInput: they are of another Optuna version or of a newer nkat-search.
+    """
+    with engine.connect() as connection:
+        _refuse_foreign(engine, found_revision(connection), our_version(connection))
+
+
+def newest_version() -> int:
+    """The newest step of our tables that this code knows."""
+    return _steps()[-1][0]
+
+
 def _steps() -> list[tuple[int, str]]:
     """(version, SQL) of every step, ascending."""
     folder = importlib.resources.files("storage.migrations")
@@ -99,7 +114,8 @@ def _steps() -> list[tuple[int, str]]:
     return [(int(name.split("_")[0]), folder.joinpath(name).read_text("utf-8")) for name in files]
 
 
-def _our_version(connection: Connection) -> int:
+def our_version(connection: Connection) -> int:
+    """The newest step of our tables in this database; 0 when there are none."""
     if not table_exists(connection, "nkat_schema"):
         return 0
     found = connection.execute(sa.text("SELECT max(version) FROM nkat_schema")).scalar()
@@ -107,7 +123,7 @@ def _our_version(connection: Connection) -> int:
 
 
 def _refuse_foreign(engine: Engine, optuna_version: str | None, ours: int) -> None:
-    newest = _steps()[-1][0]
+    newest = newest_version()
     if ours > newest:
         raise BadInput(
             f"the database {shown(engine.url)} was made by a newer nkat-search (tables {ours}, "

@@ -33,6 +33,8 @@ COMMANDS = (
     "status",
     "dashboard",
     "export",
+    "backup",
+    "restore",
     "train",
     "smoke",
     "describe",
