@@ -46,15 +46,16 @@ def restore(
 
     from search.study.session import checkpoint_dir as find_checkpoint_dir
     from search.study.session import database
-    from storage.backup import restore_backup
+    from storage.backup import Archive, restore_backup
     from storage.engine import make_engine
 
-    with database(storage, state_dir, make=True) as url:
+    # The file first: a wrong one should not leave an empty database behind.
+    with Archive(file) as archive, database(storage, state_dir, make=True) as url:
         engine = make_engine(url, application_name="nkat-restore")
         try:
             done = restore_backup(
                 engine,
-                file,
+                archive,
                 checkpoint_folder=find_checkpoint_dir(checkpoint_dir, state_dir),
                 force=force,
             )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from storage.backup.archive import BackupInfo
+from storage.backup.archive import Archive, BackupInfo
 from storage.backup.move import Restored, make_backup, restore_backup
 
-__all__ = ["BackupInfo", "Restored", "make_backup", "restore_backup"]
+__all__ = ["Archive", "BackupInfo", "Restored", "make_backup", "restore_backup"]

@@ -113,7 +113,7 @@ def make_backup(engine: Engine, path: Path, *, checkpoint_folder: Path | None) -
 
 
 def restore_backup(
-    engine: Engine, path: Path, *, checkpoint_folder: Path, force: bool = False
+    engine: Engine, archive: Archive, *, checkpoint_folder: Path, force: bool = False
 ) -> Restored:
     """Put a backup into the database of `engine`: all of it, or nothing.
 
@@ -127,34 +127,30 @@ def restore_backup(
         force: replace what is in the database.
 
     Raises:
-        BadInput: no backup, a truncated or damaged one, one of a newer version; a database
-            that is not empty (without `force`) or in use.
+        BadInput: a damaged backup or one of a newer version; a database that is not empty
+            (without `force`) or in use.
     """
-    archive = Archive(path)
-    try:
-        _require_known_versions(archive)
-        programs = ClientPrograms.find(at_least=archive.info.dump_version)
-        _require_free(engine, path, force=force)
-        with _scratch() as scratch:
-            dump, script = scratch / "database.dump", scratch / "database.sql"
-            archive.extract_dump(dump)
-            programs.as_sql(dump, script)
-            if _server_version(engine) < TRANSACTION_TIMEOUT_SINCE:
-                _drop_line(script, TRANSACTION_TIMEOUT)
-            checkpoints = archive.extract_checkpoints(checkpoint_folder)
-            with (scratch / "output").open("wb") as out:
-                programs.run(
-                    "psql",
-                    "--no-psqlrc",
-                    "--quiet",
-                    "--set=ON_ERROR_STOP=1",
-                    "--single-transaction",
-                    f"--file={script}",
-                    engine=engine,
-                    out=out,
-                )
-    finally:
-        archive.close()
+    _require_known_versions(archive)
+    programs = ClientPrograms.find(at_least=archive.info.dump_version)
+    _require_free(engine, archive.path, force=force)
+    with _scratch() as scratch:
+        dump, script = scratch / "database.dump", scratch / "database.sql"
+        archive.extract_dump(dump)
+        programs.as_sql(dump, script)
+        if _server_version(engine) < TRANSACTION_TIMEOUT_SINCE:
+            _drop_line(script, TRANSACTION_TIMEOUT)
+        checkpoints = archive.extract_checkpoints(checkpoint_folder)
+        with (scratch / "output").open("wb") as out:
+            programs.run(
+                "psql",
+                "--no-psqlrc",
+                "--quiet",
+                "--set=ON_ERROR_STOP=1",
+                "--single-transaction",
+                f"--file={script}",
+                engine=engine,
+                out=out,
+            )
     ensure_schema(engine)
     released, strays = {}, 0
     for record in list_searches(engine):

@@ -196,6 +196,8 @@ def test_what_is_refused(folder: Path, database_url: str, empty_database_url: st
 
     assert "no such file" in refused(folder, "restore", "missing", *there).lower()
     assert "not a backup" in refused(folder, "restore", "search.yaml", *there)
+    assert "not a backup" in refused(folder, "restore", "search.yaml", "--state-dir", "new")
+    assert not (folder / "new").exists()
     with tarfile.open(folder / "foreign.tar", "w") as tar:
         tar.add(folder / "search.yaml", "search.yaml")
     assert "not a backup" in refused(folder, "restore", "foreign.tar", *there)
