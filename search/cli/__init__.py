@@ -30,6 +30,8 @@ COMMANDS = (
     "status",
     "dashboard",
     "export",
+    "backup",
+    "restore",
     "train",
     "smoke",
     "describe",

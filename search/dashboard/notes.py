@@ -12,11 +12,12 @@ import re
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
-from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any
 
 import optuna
 from optuna_dashboard import get_note, save_note
+
+from storage.optuna_internals import bare_trial
 
 _FACTS = (
     ("global_tpe_score", "Global TPE score", ".4f"),
@@ -135,10 +136,7 @@ def write_trial_note(study: optuna.Study, trial_id: int, text: str) -> bool:
 
     Call it after the trial was told and outside its fence: a note is worth no lock.
     """
-    # save_note reads just these three attributes; a real Trial made from an id would
-    # sample its parameters again.
-    trial = SimpleNamespace(storage=study._storage, study=study, _trial_id=trial_id)
-    return _write(cast(optuna.Trial, trial), text)
+    return _write(bare_trial(study, trial_id), text)
 
 
 def _write(where: optuna.Study | optuna.Trial, text: str) -> bool:

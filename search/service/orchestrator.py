@@ -28,6 +28,7 @@ from search.worker.loop import BEATS_PER_LEASE
 from search.worker.signals import StopRequest
 from storage.board import Board
 from storage.checkpoints import CheckpointStore
+from storage.optuna_internals import trial_id_of
 from storage.records import Counts, SearchRecord
 from storage.states import Command
 
@@ -128,9 +129,9 @@ class Orchestrator:
                         user_attrs=trial.user_attrs,
                         attempts=trial.user_attrs.get("attempt", 1),
                     )
-                    write_trial_note(study, trial._trial_id, text)
+                    write_trial_note(study, trial_id_of(trial), text)
                     if trial.state.name == "COMPLETE":
-                        announce_export(study, trial_id=trial._trial_id, number=trial.number)
+                        announce_export(study, trial_id=trial_id_of(trial), number=trial.number)
                     noted.add(trial.number)
             name_the_metric(study)
             write_study_note(study, page)

@@ -115,7 +115,7 @@ class Session:
     @property
     def checkpoint_salt(self) -> str:
         """Tells this study from an earlier one of the same name in the same folder."""
-        return self.record.created_at.isoformat()
+        return self.record.salt
 
     def checkpoints(self, folder: Path) -> CheckpointStore:
         """The study's checkpoints in a folder that may hold those of others."""
