@@ -15,25 +15,30 @@ from model.config.facts import FieldFacts, facts_of
 from model.config.model_config import (
     FROM_DATA,
     STEM_STRIDE,
+    AttentionInit,
     ColorNorm,
     ConvStem,
     ModelConfig,
     Pool,
+    PositionInit,
 )
-from model.config.train_config import Optimizer, Precision, TrainConfig, warmup_fits
+from model.config.train_config import Decay, Optimizer, Precision, TrainConfig, warmup_fits
 from model.errors import BadField
 
 __all__ = [
     "FROM_DATA",
     "STEM_STRIDE",
+    "AttentionInit",
     "BadField",
     "ColorNorm",
     "Config",
     "ConvStem",
+    "Decay",
     "FieldFacts",
     "ModelConfig",
     "Optimizer",
     "Pool",
+    "PositionInit",
     "Precision",
     "Rule",
     "TrainConfig",

@@ -16,6 +16,8 @@ from model.config.facts import Unit
 ConvStem = Literal["off", "tiny", "small"]
 ColorNorm = Literal["off", "layernorm", "residual", "concat"]
 Pool = Literal["mean", "cls"]
+PositionInit = Literal["normal", "sincos"]
+AttentionInit = Literal["normal", "mimetic"]
 
 STEM_STRIDE: dict[str, int] = {"off": 1, "tiny": 4, "small": 4}
 """Pixels of the image per pixel of the stem's output, along one side."""
@@ -121,6 +123,20 @@ class ModelConfig(Config):
         float, Field(ge=0, lt=1, description="dropout on attention weights")
     ] = 0.17
     dropout_embed: Annotated[float, Field(ge=0, lt=1, description="dropout on embeddings")] = 0.08
+    position_init: Annotated[
+        PositionInit,
+        Field(
+            description="first values of the positions, which are trained: normal (std 0.02), or "
+            "sincos (2-D sines and cosines, and a patch projection of the same scale)"
+        ),
+    ] = "normal"
+    attention_init: Annotated[
+        AttentionInit,
+        Field(
+            description="first values of the attention's matrices: normal (std 0.02), or mimetic "
+            "(a token attends to tokens like itself; the output opposes the input)"
+        ),
+    ] = "normal"
 
     @property
     def stem_size(self) -> int:

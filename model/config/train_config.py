@@ -14,6 +14,7 @@ from model.config.facts import Unit
 
 Optimizer = Literal["adamw", "muon"]
 Precision = Literal["auto", "bf16", "fp32"]
+Decay = Literal["cosine", "linear"]
 
 
 @Rule
@@ -57,7 +58,7 @@ class TrainConfig(Config):
         Field(description="adamw, or muon (hidden matrices by Muon, the rest by AdamW)"),
     ] = "adamw"
     lr: Annotated[
-        float, Field(gt=0, description="peak learning rate, after warm-up, before the cosine")
+        float, Field(gt=0, description="peak learning rate, after warm-up, before the decay")
     ] = 2e-4
     warmup: Annotated[
         float,
@@ -68,6 +69,10 @@ class TrainConfig(Config):
         ),
         Unit("epochs"),
     ] = 5.0
+    lr_decay: Annotated[
+        Decay,
+        Field(description="how the learning rate falls to 0 after warm-up: cosine or linear"),
+    ] = "cosine"
     weight_decay: Annotated[float, Field(ge=0, description="AdamW's, on matrices only")] = 0.05
     ema: Annotated[
         float,

@@ -25,7 +25,7 @@ SMALLEST_TABLE = 1 << 15
 
 
 def shape_of(config: ModelConfig) -> ModelConfig:
-    """`config` without what a captured step reads from device memory."""
+    """`config` without what a captured step reads from device memory, weights included."""
     return replace(
         config,
         temperature=1.0,
@@ -35,6 +35,8 @@ def shape_of(config: ModelConfig) -> ModelConfig:
         nkat_decay=1.0,
         dropout_attn=0.0,
         dropout_embed=0.0,
+        position_init="normal",
+        attention_init="normal",
     )
 
 
