@@ -28,7 +28,8 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 from facts import facts, text_table
 from rich.console import Console
 
-from search.file.search_file import load_search_file
+from search.exit_codes import EXIT_INTERRUPTED
+from search.file.load import load_search_file
 from search.objective.simulated_trainer import Rehearsal
 from search.rehearsal.faults import KINDS, parse_rates
 from search.rehearsal.run import RehearsalOptions, RehearsalReport, rehearse
@@ -36,7 +37,6 @@ from search.worker.serve import set_up_logging
 from search.worker.signals import StopRequest, stop_on_signals
 
 CONFIG = Path(__file__).resolve().parent.parent / "configs/search.yaml"
-EXIT_STOPPED = 130
 
 
 def rows(report: RehearsalReport, budget: int) -> list[tuple[str, str]]:
@@ -120,7 +120,7 @@ def main() -> int:
         }
         options.out.write_text(json.dumps(document, indent=2) + "\n")
     if report.interrupted:
-        return EXIT_STOPPED
+        return EXIT_INTERRUPTED
     return 0 if report.held and not silent else 1
 
 

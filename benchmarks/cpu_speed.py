@@ -34,7 +34,7 @@ from model.kernels.reference import reference_keep
 from model.network import attention
 from model.network.vit import build_network
 from model.training.step import PlainRunner
-from search.file.search_file import load_search_file
+from search.file.load import load_search_file
 
 CONFIG = Path(__file__).resolve().parent.parent / "configs/laptop.yaml"
 NETWORKS = {

@@ -23,7 +23,8 @@ from optuna.storages import RDBStorage
 from optuna.study import MaxTrialsCallback
 from optuna.trial import TrialState
 
-from search.file.search_file import SearchFile, parse_search_text
+from search.file.load import parse_search_text
+from search.file.search_file import SearchFile
 from search.objective.messages import Finished
 from search.objective.simulated_trainer import Rehearsal, RehearsedSetTrainer
 from search.worker.signals import signal_when_parent_dies

@@ -26,7 +26,7 @@ from model.data.load import load_dataset
 from model.data.split import split
 from model.runners import runners_for
 from model.training.trainer import Trainer
-from search.file.search_file import load_search_file
+from search.file.load import load_search_file
 
 CONFIG = Path(__file__).resolve().parent.parent / "configs/laptop.yaml"
 PARAMS = {"patch_size": 2, "embed_dim": 128, "depth": 3, "temperature": 0.7, "top_p": 0.9}

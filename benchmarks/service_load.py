@@ -46,7 +46,8 @@ from load_workers import APPLICATION, COUNTED, Order, Record, ours, own_seed, pl
 from optuna.storages import RDBStorage
 from optuna.trial import TrialState
 
-from search.file.search_file import SearchFile, load_search_file
+from search.file.load import load_search_file
+from search.file.search_file import SearchFile
 from storage.embedded import EmbeddedPostgres
 from storage.engine import make_engine
 from storage.schema import ensure_schema

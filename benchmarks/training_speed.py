@@ -20,7 +20,7 @@ from typing import Any
 import torch
 from measure import Timing, hardware, matmul_rate, summary, table, write_json
 
-from model.config import ModelConfig, TrainConfig
+from model.config import ModelConfig, Optimizer, TrainConfig
 from model.data.device import DeviceSet, device_sets
 from model.data.load import load_dataset
 from model.data.split import split
@@ -28,13 +28,23 @@ from model.fast.runner import FastRunners
 from model.network.cost import model_cost
 from model.training.step import PlainRunner
 
-CASES: dict[str, tuple[ModelConfig, int]] = {
-    "17 tokens": (ModelConfig(pool="cls"), 128),
-    "16 tokens": (ModelConfig(pool="mean"), 128),
-    "17 tokens, batch 512": (ModelConfig(pool="cls"), 512),
-    "65 tokens, batch 128": (ModelConfig(conv_stem="off", patch_size=4, pool="cls"), 128),
-    "65 tokens": (ModelConfig(conv_stem="off", patch_size=4, pool="cls"), 512),
-    "257 tokens": (ModelConfig(conv_stem="off", patch_size=2, pool="cls"), 512),
+_16 = ModelConfig(pool="mean")
+_64 = ModelConfig(conv_stem="off", patch_size=4, pool="mean")
+
+CASES: dict[str, tuple[ModelConfig, int, Optimizer]] = {
+    "17 tokens": (ModelConfig(pool="cls"), 128, "adamw"),
+    "16 tokens": (_16, 128, "adamw"),
+    "16 tokens, muon": (_16, 128, "muon"),
+    "17 tokens, batch 512": (ModelConfig(pool="cls"), 512, "adamw"),
+    "16 tokens, batch 512": (_16, 512, "adamw"),
+    "16 tokens, batch 512, muon": (_16, 512, "muon"),
+    "65 tokens, batch 128": (ModelConfig(conv_stem="off", patch_size=4, pool="cls"), 128, "adamw"),
+    "64 tokens, batch 128": (_64, 128, "adamw"),
+    "64 tokens, batch 128, muon": (_64, 128, "muon"),
+    "65 tokens": (ModelConfig(conv_stem="off", patch_size=4, pool="cls"), 512, "adamw"),
+    "64 tokens": (_64, 512, "adamw"),
+    "64 tokens, muon": (_64, 512, "muon"),
+    "257 tokens": (ModelConfig(conv_stem="off", patch_size=2, pool="cls"), 512, "adamw"),
 }
 
 
@@ -169,8 +179,8 @@ def main() -> None:
     data, _ = device_sets(parts, device="cuda")
     rows, results = [], []
     for name in options.cases:
-        model, batch = CASES[name]
-        train = TrainConfig(batch_size=batch)
+        model, batch, optimizer = CASES[name]
+        train = TrainConfig(batch_size=batch, optimizer=optimizer)
         n = 2 if options.quick else 5
         runner, timing, ready = ours(model, train, data, n=n)
         images = runner.parts.steps_per_epoch * batch
@@ -182,6 +192,7 @@ def main() -> None:
             "case": name,
             "tokens": model.tokens,
             "batch": batch,
+            "optimizer": optimizer,
             "images_per_s": speed,
             "step_us": timing.median_s / runner.parts.steps_per_epoch * 1e6,
             "n": timing.n,

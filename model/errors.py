@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from nkat_errors import NkatError
+from nkat_errors import BadInput, NkatError
 
 
 class Diverged(NkatError):
@@ -11,3 +11,16 @@ class Diverged(NkatError):
 
 class OutOfMemory(NkatError):
     """The device's memory was not enough for the network and its batch."""
+
+
+class BadField(BadInput):
+    """A configuration cannot have this value, or not these values together.
+
+    Args:
+        text: one sentence: name, value, rule.
+        fields: the names of the fields it is about, the likeliest culprit first.
+    """
+
+    def __init__(self, text: str, *, fields: tuple[str, ...]) -> None:
+        super().__init__(text)
+        self.fields = fields

@@ -365,6 +365,13 @@ class Board:
 
         return self._desk.run("reap", work)
 
+    def release_all(self, reason: str) -> list[int]:
+        """Take every trial from its worker without a failure; returns their numbers.
+
+        For a search that was moved: its workers are on another machine, or gone.
+        """
+        return self._desk.run("release", lambda tx: reaping.release_all(tx, reason))
+
     def set_state(self, command: Literal["run", "pause", "stop"], reason: str = "") -> None:
         """Let the search run, pause or stop; "run" also starts the failure rate anew."""
         self._desk.statement(
@@ -439,6 +446,14 @@ class Board:
 
         return self._desk.run("finished trials", work)
 
+    def resumable_numbers(self) -> set[int]:
+        """Numbers of the trials that a checkpoint can be of use to: unfinished, and drawn."""
+
+        def work(tx: Transaction) -> set[int]:
+            return {trial.number for trial in tx.unfinished().values() if trial.params}
+
+        return self._desk.run("resumable trials", work)
+
     def close(self) -> None:
         """Release Optuna's session; the engine stays the caller's to dispose."""
         self._desk.forget()
@@ -451,7 +466,7 @@ class Board:
         Marked stale until the caller's transaction has been committed.
         """
         if claim.stale:
-            claim.trial = self._desk.trial(claim.trial._trial_id, claim.trial.study.sampler)
+            claim.trial = self._desk.trial(claim.trial_id, claim.trial.study.sampler)
         claim.stale = True
         return claim.trial
 

@@ -18,7 +18,6 @@ import shutil
 import struct
 import uuid
 from collections.abc import Callable, Collection
-from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, cast
 
@@ -30,14 +29,6 @@ TRAILER = struct.Struct(">8sQ32s")  # magic, payload length in bytes, SHA-256
 SUFFIX = ".ckpt"
 
 
-@dataclass(frozen=True, slots=True)
-class DiskUse:
-    """What the study's checkpoints take now."""
-
-    files: int
-    bytes: int
-
-
 class CheckpointStore:
     """One study's checkpoints, keyed by trial number.
 
@@ -45,7 +36,7 @@ class CheckpointStore:
         folder: made when missing; may be shared by all studies and workers.
         study_name: names the sub-folder.
         salt: tells studies of one name apart (another database, deleted and made anew);
-            `SearchRecord.salt` is meant for it.
+            `SearchRecord.salt` is made for it.
 
     A full or read-only disk gives one warning, then `enabled` is False and every call
     does nothing: training goes on without checkpoints.
@@ -119,26 +110,20 @@ class CheckpointStore:
         over: `Board.over_numbers()`.  A finished trial never comes back, so this may run
         beside any number of workers.
         """
-        left = [number for number in self._numbers() if number in over]
+        left = [number for number in self.numbers() if number in over]
         for number in left:
             self.discard(number)
         return left
 
-    def disk_use(self) -> DiskUse:
-        """Count the files, unfinished ones too, and their bytes."""
-        sizes = []
-        for path in self.folder.rglob("*"):
-            try:
-                if path.is_file():
-                    sizes.append(path.stat().st_size)
-            except FileNotFoundError:  # deleted by another worker meanwhile
-                continue
-        return DiskUse(files=len(sizes), bytes=sum(sizes))
+    def files(self) -> list[Path]:
+        """All checkpoints, oldest generation first; workers may delete them meanwhile."""
+        return [path for number in self.numbers() for _, path in self._generations(number)]
 
     def _trial_folder(self, number: int) -> Path:
         return self.folder / f"trial-{number:06d}"
 
-    def _numbers(self) -> list[int]:
+    def numbers(self) -> list[int]:
+        """Trials that have a folder here."""
         return sorted(
             int(path.name.removeprefix("trial-"))
             for path in self.folder.glob("trial-*")

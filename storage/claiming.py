@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from uuid import UUID
 
-import sqlalchemy as sa
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.samplers import BaseSampler
-from optuna.storages._rdb.models import TrialModel
 from optuna.study import Study
 from optuna.trial import Trial, TrialState
 from sqlalchemy.exc import IntegrityError
@@ -15,16 +13,11 @@ from sqlalchemy.exc import IntegrityError
 from storage import sql
 from storage.endings import settle_outside
 from storage.errors import UnknownWorker
+from storage.optuna_internals import forget_trials_seen, trial_id_of, waiting_trials
 from storage.records import Claim, NoWork
 from storage.retry import TryAgain
 from storage.states import Command
 from storage.transaction import Desk, Transaction
-
-_WAITING = (
-    sa.select(TrialModel.trial_id)
-    .where(TrialModel.study_id == sa.bindparam("study_id"), TrialModel.state == TrialState.WAITING)
-    .order_by(TrialModel.trial_id)
-)
 
 
 def claim(
@@ -56,7 +49,7 @@ def claim(
 
     try:
         attempt = tx.execute(
-            sql.BIND, ticket=ticket.ticket_id, trial=trial._trial_id, trial_number=trial.number,
+            sql.BIND, ticket=ticket.ticket_id, trial=trial_id_of(trial), trial_number=trial.number,
             token=token, worker=worker_id,
         ).scalar_one()  # fmt: skip
     except IntegrityError as error:
@@ -81,15 +74,14 @@ def _ask(tx: Transaction, study: Study) -> int:
     `ask` itself would pop those too, and the two tickets would then wait for each other's
     locks.  Trials enqueued by the user go first, oldest first, as with `ask`.
     """
-    study._thread_local.cached_all_trials = None  # `ask` does so: a new trial, a new look
-    # Through Optuna's storage this would read every unfinished trial whole (7 statements).
-    waiting: list[int] = list(tx.connection.scalars(_WAITING, {"study_id": tx.study_id}))
+    forget_trials_seen(study)
+    waiting = waiting_trials(tx.connection, tx.study_id)
     # Read after the trials: who sees a trial put back also sees the ticket kept for it.
     ticketed = set(tx.execute(sql.TICKETED_TRIALS, trials=waiting).scalars()) if waiting else set()
-    for trial_id in waiting:
-        if trial_id not in ticketed and _pop(tx, trial_id):
+    for oldest in waiting:
+        if oldest not in ticketed and _pop(tx, oldest):
             tx.unfinished()  # Optuna's cache must have met it before it can be written to
-            return trial_id
+            return oldest
     return tx.storage.create_new_trial(tx.study_id)
 
 
@@ -108,9 +100,9 @@ def _claim(
 ) -> Claim:
     previous, reported = None, frozenset[int]()
     if attempt > 1:
-        reported = frozenset(tx.storage.get_trial(trial._trial_id).intermediate_values)
+        reported = frozenset(tx.storage.get_trial(trial_id_of(trial)).intermediate_values)
         row = tx.execute(
-            sql.PREVIOUS_ATTEMPT, trial=trial._trial_id, attempt=attempt
+            sql.PREVIOUS_ATTEMPT, trial=trial_id_of(trial), attempt=attempt
         ).one_or_none()
         previous = None if row is None else dict(row._mapping)
     return Claim(

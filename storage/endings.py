@@ -13,6 +13,7 @@ from optuna.trial import Trial, TrialState
 
 from storage import sql
 from storage.errors import LeaseLost, ToldElsewhere
+from storage.optuna_internals import set_user_attrs, trial_id_of
 from storage.records import Claim, GaveUp, Retry
 from storage.states import ENDINGS, Attempt, Ticket, ticket_after_outside
 from storage.transaction import Transaction
@@ -59,7 +60,7 @@ def outside_change(tx: Transaction, claim: Claim) -> ToldElsewhere | None:
 
     Raised by the caller after the commit, or the settling would be rolled back.
     """
-    trial_id = claim.trial._trial_id
+    trial_id = claim.trial_id
     state = tx.trial_state(trial_id)
     if state == TrialState.RUNNING:
         return None
@@ -89,7 +90,7 @@ def finish(
     trial = fresh_trial()
     try:
         with tx.connection.begin_nested():
-            tx.set_user_attrs(trial._trial_id, user_attrs)
+            set_user_attrs(tx.connection, trial_id_of(trial), user_attrs)
             for key, violation in constraints.items():
                 trial.set_constraint(key, violation)
             trial.study.tell(trial, value, state=state)
@@ -130,7 +131,7 @@ def hand_back(tx: Transaction, claim: Claim, reason: str) -> ToldElsewhere | Non
         raise LeaseLost(f"trial {claim.number}: this attempt is over ({ended.outcome})")
     changed = outside_change(tx, claim)
     if changed is None:
-        put_back(tx, claim.ticket, claim.trial._trial_id, claim.token, Attempt.HANDED_BACK, reason)
+        put_back(tx, claim.ticket, claim.trial_id, claim.token, Attempt.HANDED_BACK, reason)
     return changed
 
 
@@ -146,7 +147,7 @@ def fail_attempt(
         why = failed(
             tx,
             ticket_id=claim.ticket,
-            trial_id=claim.trial._trial_id,
+            trial_id=claim.trial_id,
             token=claim.token,
             outcome=Attempt.FAILED,
             reason=reason,
@@ -159,7 +160,7 @@ def fail_attempt(
         raise LeaseLost(f"trial {claim.number}: this attempt is over ({ended.outcome})")
     if why is not None:
         return GaveUp(claim.number, why)
-    failures = tx.execute(sql.FAILURES_OF_TRIAL, trial=claim.trial._trial_id, signature=None).one()
+    failures = tx.execute(sql.FAILURES_OF_TRIAL, trial=claim.trial_id, signature=None).one()
     return Retry(claim.number, failures.failures, max_attempts)
 
 

@@ -1,18 +1,13 @@
-"""The database's address, checked before anything is done with it; Optuna on our engine."""
+"""The database's address, checked before anything is done with it, and the engine for it."""
 
 from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Literal
 
 import psycopg2
 import sqlalchemy as sa
-from optuna.storages import RDBStorage
-from sqlalchemy import orm
-from sqlalchemy.engine import URL, Connection, Engine, make_url
+from sqlalchemy.engine import URL, Engine, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError
 
 from nkat_errors import BadInput
@@ -193,59 +188,3 @@ def limit_idle_transactions(engine: Engine, limit_s: float) -> None:
 def idle_limit_s(lease_s: float) -> float:
     """Half a lease, so that a stopped worker is cut off before its lease is over."""
     return min(max(lease_s / 2, SHORTEST_IDLE_S), IDLE_IN_TRANSACTION_TIMEOUT_S)
-
-
-# --- Optuna on the same engine -------------------------------------------------------
-
-
-def optuna_storage(engine: Engine) -> RDBStorage:
-    """Optuna's storage on `engine` itself: one pool for its statements and ours.
-
-    The tables must be there (`ensure_schema`).  RDBStorage makes an engine of its own;
-    it is replaced before it has been used for anything but a look at the version.
-    """
-    storage = RDBStorage(
-        raw_url(engine),
-        engine_kwargs={"poolclass": sa.NullPool, "connect_args": connect_args("nkat-search")},
-        skip_compatibility_check=True,
-        skip_table_creation=True,
-    )
-    storage.remove_session()
-    storage.engine.dispose()
-    storage.engine = engine
-    storage.scoped_session = orm.scoped_session(orm.sessionmaker(bind=engine))
-    return storage
-
-
-@contextmanager
-def joined(
-    storage: RDBStorage, connection: Connection, *, savepoints: bool = True
-) -> Iterator[None]:
-    """In this block and thread, Optuna's writes are part of `connection`'s transaction.
-
-    They stand or fall with ours: there is no moment between "told" and "ticket done" in
-    which a crash could leave the two apart, and a row lock that we hold protects them all.
-
-    Args:
-        savepoints: each of Optuna's own transactions is a savepoint, so it can fail alone.
-            Without, it costs no statements (half of an ask's, two thirds of a tell's), and
-            any error inside Optuna rolls everything back to the innermost savepoint of ours.
-    """
-    storage.remove_session()
-    mode: Literal["create_savepoint", "rollback_only"]
-    mode = "create_savepoint" if savepoints else "rollback_only"
-    session = orm.Session(bind=connection, join_transaction_mode=mode)
-    storage.scoped_session.registry.set(session)
-    try:
-        yield
-    finally:
-        storage.remove_session()
-
-
-def study_exists(storage: RDBStorage, study_name: str) -> bool:
-    """True when Optuna knows a study of this name."""
-    try:
-        storage.get_study_id_from_name(study_name)
-    except KeyError:
-        return False
-    return True

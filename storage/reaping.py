@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from optuna.trial import FrozenTrial, TrialState
 
 from storage import sql
-from storage.endings import failed, release_orphan, settle_outside
+from storage.endings import failed, put_back, release_orphan, settle_outside
 from storage.records import Reaped
 from storage.states import Attempt, Ticket
 from storage.transaction import Transaction
@@ -47,6 +47,20 @@ def reap(
             extra={"action": item.action, "trial": item.number, "study": tx.study_name},
         )
     return done
+
+
+def release_all(tx: Transaction, reason: str) -> list[int]:
+    """Hand back every leased trial, without a failure, and retire every worker."""
+    numbers = []
+    for row in tx.execute(sql.LEASED_TICKETS).all():
+        trial = tx.storage.get_trial(row.trial_id)
+        if trial.state == TrialState.RUNNING:
+            put_back(tx, row.ticket_id, row.trial_id, row.token, Attempt.HANDED_BACK, reason)
+        else:
+            settle_outside(tx, ticket_id=row.ticket_id, trial_id=row.trial_id, token=row.token)
+        numbers.append(trial.number)
+    tx.execute(sql.RETIRE_ALL_WORKERS, reason=reason)
+    return sorted(numbers)
 
 
 def _reap_silent(

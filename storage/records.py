@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal
 from uuid import UUID
 
+from storage.optuna_internals import trial_id_of
 from storage.states import Attempt, Command, WorkerState
 
 if TYPE_CHECKING:
@@ -43,8 +44,8 @@ class SearchRecord:
 
     @property
     def salt(self) -> str:
-        """Differs between two studies of one name (`CheckpointStore`)."""
-        return f"{self.study_id} {self.created_at.isoformat()}"
+        """Tells this study from an earlier one of the same name (`CheckpointStore`)."""
+        return self.created_at.isoformat()
 
 
 @dataclass(slots=True, kw_only=True)
@@ -79,6 +80,11 @@ class Claim:
     def number(self) -> int:
         """Optuna's trial number, 0, 1, 2, ...: the same in every attempt."""
         return self.trial.number
+
+    @property
+    def trial_id(self) -> int:
+        """Optuna's key of the trial in the database."""
+        return trial_id_of(self.trial)
 
 
 @dataclass(frozen=True, slots=True)

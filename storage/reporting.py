@@ -8,6 +8,7 @@ from typing import Any
 from optuna.trial import TrialState
 
 from storage import sql
+from storage.optuna_internals import trial_id_of
 from storage.records import AttemptRow, Counts, TrialRow, WorkerRow
 from storage.states import Attempt, WorkerState
 from storage.transaction import Transaction
@@ -59,7 +60,7 @@ def trials(tx: Transaction) -> list[TrialRow]:
     newest = {row.trial_id: row._mapping for row in tx.execute(sql.NEWEST_ATTEMPTS)}
     rows = []
     for trial in tx.storage.get_all_trials(tx.study_id, deepcopy=False):
-        attempt: Any = newest.get(trial._trial_id, {})
+        attempt: Any = newest.get(trial_id_of(trial), {})
         rows.append(
             TrialRow(
                 number=trial.number,

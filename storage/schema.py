@@ -5,11 +5,9 @@ from __future__ import annotations
 import importlib.resources
 import logging
 import time
-from pathlib import Path
 
 import optuna
 import sqlalchemy as sa
-from alembic.script import ScriptDirectory
 from optuna.storages import RDBStorage
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import DBAPIError
@@ -17,6 +15,7 @@ from sqlalchemy.exc import DBAPIError
 from nkat_errors import BadInput
 from storage.engine import connect_args, raw_url, shown
 from storage.errors import SchemaMissing
+from storage.optuna_internals import expected_revision, found_revision, table_exists
 from storage.retry import is_transient
 
 _log = logging.getLogger(__name__)
@@ -36,8 +35,8 @@ def ensure_schema(engine: Engine) -> None:
         # Others may be making tables for longer than a statement usually takes.
         connection.execute(sa.text("SET LOCAL lock_timeout = 0"))
         connection.execute(sa.text("SELECT pg_advisory_xact_lock(:key)"), {"key": LOCK_KEY})
-        optuna_version = _optuna_revision(connection)
-        ours = _our_version(connection)
+        optuna_version = found_revision(connection)
+        ours = our_version(connection)
         _refuse_foreign(engine, optuna_version, ours)
         missing = [step for step in _steps() if step[0] > ours]
         if optuna_version is not None and not missing:
@@ -72,12 +71,12 @@ def wait_for_schema(engine: Engine, timeout_s: float = 60.0) -> None:
         BadInput: they are there, of a version that this code cannot use.
     """
     deadline = time.monotonic() + timeout_s
-    newest = _steps()[-1][0]
+    newest = newest_version()
     while True:
         why = "its tables are not made"
         try:
             with engine.connect() as connection:
-                optuna_version, ours = _optuna_revision(connection), _our_version(connection)
+                optuna_version, ours = found_revision(connection), our_version(connection)
             _refuse_foreign(engine, optuna_version, ours)
             if optuna_version is not None and ours == newest:
                 return
@@ -93,6 +92,21 @@ def wait_for_schema(engine: Engine, timeout_s: float = 60.0) -> None:
         time.sleep(POLL_S)
 
 
+def check_versions(engine: Engine) -> None:
+    """Refuse tables that this code cannot use; tables that are missing pass.
+
+    Raises:
+        BadInput: they are of another Optuna version or of a newer nkat-search.
+    """
+    with engine.connect() as connection:
+        _refuse_foreign(engine, found_revision(connection), our_version(connection))
+
+
+def newest_version() -> int:
+    """The newest step of our tables that this code knows."""
+    return _steps()[-1][0]
+
+
 def _steps() -> list[tuple[int, str]]:
     """(version, SQL) of every step, ascending."""
     folder = importlib.resources.files("storage.migrations")
@@ -100,49 +114,22 @@ def _steps() -> list[tuple[int, str]]:
     return [(int(name.split("_")[0]), folder.joinpath(name).read_text("utf-8")) for name in files]
 
 
-def _our_version(connection: Connection) -> int:
-    if not _table_exists(connection, "nkat_schema"):
+def our_version(connection: Connection) -> int:
+    """The newest step of our tables in this database; 0 when there are none."""
+    if not table_exists(connection, "nkat_schema"):
         return 0
     found = connection.execute(sa.text("SELECT max(version) FROM nkat_schema")).scalar()
     return int(found or 0)
 
 
-def _optuna_revision(connection: Connection) -> str | None:
-    """Alembic's revision of Optuna's tables; None when they are not (all) there.
-
-    Optuna makes its tables in three commits; a process killed between them, or one that
-    is at it right now, is told from a database of before Alembic by the version in it.
-    """
-    if _table_exists(connection, "alembic_version"):
-        found = connection.execute(sa.text("SELECT version_num FROM alembic_version")).scalar()
-        if found:
-            return str(found)
-    if _table_exists(connection, "version_info"):
-        found = connection.execute(sa.text("SELECT library_version FROM version_info")).scalar()
-        if found and found != optuna.__version__:
-            return f"of Optuna {found}"
-    return None
-
-
-def _head_revision() -> str:
-    folder = Path(optuna.__file__).parent / "storages" / "_rdb" / "alembic"
-    head = ScriptDirectory(str(folder)).get_current_head()
-    return str(head)
-
-
-def _table_exists(connection: Connection, name: str) -> bool:
-    found = connection.execute(sa.text("SELECT to_regclass(:name)"), {"name": name}).scalar()
-    return found is not None
-
-
 def _refuse_foreign(engine: Engine, optuna_version: str | None, ours: int) -> None:
-    newest = _steps()[-1][0]
+    newest = newest_version()
     if ours > newest:
         raise BadInput(
             f"the database {shown(engine.url)} was made by a newer nkat-search (tables {ours}, "
             f"this one knows {newest}): install the newer one or use another database"
         )
-    head = _head_revision()
+    head = expected_revision()
     if optuna_version is not None and optuna_version != head:
         raise BadInput(
             f"the database {shown(engine.url)} holds tables of another Optuna version (revision "

@@ -17,8 +17,8 @@ from sqlalchemy import Connection, Engine
 
 from nkat_errors import BadInput
 from storage import sql
-from storage.engine import joined, optuna_storage, study_exists
 from storage.errors import SearchDiffers
+from storage.optuna_internals import joined, optuna_storage, study_exists
 from storage.records import SearchRecord
 from storage.retry import Retrying
 from storage.states import Command

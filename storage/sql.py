@@ -1,4 +1,6 @@
-"""Every statement on our own tables, named and explained.  Optuna's tables: none here.
+"""Every statement on our own tables, named and explained.
+
+Optuna's tables are reached through Optuna, or in `storage.optuna_internals`.
 
 `{now}` is the database's clock, or the time given as :now (tests).  Locks are always
 taken in the order search, ticket, Optuna's trial, so no two callers wait in a circle.
@@ -257,6 +259,34 @@ INSERT_ORPHAN = _sql("""
 """)
 
 DELETE_ORPHAN = _sql("DELETE FROM nkat_orphan WHERE study_name = :study AND trial_id = :trial")
+
+# --- moving to another machine -----------------------------------------------------------
+
+# Whatever a user put into this database; what belongs to an extension is not counted.
+RELATIONS = _sql("""
+    SELECT c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+     WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f')
+       AND n.nspname <> 'information_schema' AND n.nspname NOT LIKE 'pg!_%' ESCAPE '!'
+       AND NOT EXISTS (SELECT 1 FROM pg_depend d
+                        WHERE d.classid = CAST('pg_class' AS regclass) AND d.objid = c.oid
+                          AND d.deptype = 'e')
+""")
+
+OTHER_SESSIONS = _sql("""
+    SELECT application_name FROM pg_stat_activity
+     WHERE datname = current_database() AND application_name LIKE 'nkat-%'
+       AND application_name <> current_setting('application_name')
+""")
+
+LEASED_TICKETS = _sql("""
+    SELECT ticket_id, trial_id, token FROM nkat_ticket
+     WHERE study_name = :study AND state = 'leased' FOR UPDATE
+""")
+
+RETIRE_ALL_WORKERS = _sql("""
+    UPDATE nkat_worker SET state = 'retired', reason = :reason
+     WHERE study_name = :study AND state <> 'retired'
+""")
 
 # --- status --------------------------------------------------------------------------
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -12,18 +11,13 @@ from typing import Any, TypeVar
 
 import optuna
 import sqlalchemy as sa
-from optuna._typing import JSONSerializable
-from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler
 from optuna.storages import BaseStorage, RDBStorage
-from optuna.storages._cached_storage import _CachedStorage
-from optuna.storages._rdb.models import TrialUserAttributeModel
 from optuna.trial import FrozenTrial, Trial, TrialState
 from sqlalchemy import Connection, CursorResult, Engine
-from sqlalchemy.dialects import postgresql
 
-from storage.engine import joined, optuna_storage
 from storage.errors import StudyGone
+from storage.optuna_internals import OneLookStorage, joined, optuna_storage, trial_id_of
 from storage.retry import OUTAGE_S, Retrying, TryAgain
 
 T = TypeVar("T")
@@ -63,86 +57,10 @@ class Transaction:
         """Optuna's state of a trial, from the database."""
         return self.storage.get_trial(trial_id).state
 
-    def set_user_attrs(self, trial_id: int, attrs: Mapping[str, Any]) -> None:
-        """What `Trial.set_user_attr` does for each of `attrs`, in one statement for all.
-
-        Optuna's own sends two for each, and a result has some thirty.  Unlike Optuna this
-        does not refuse a finished trial: tell the trial in the same savepoint, that does.
-
-        Raises:
-            TypeError: a value that JSON has no form for.
-        """
-        if not attrs:
-            return
-        rows = [
-            {"trial_id": trial_id, "key": key, "value_json": json.dumps(value)}
-            for key, value in attrs.items()
-        ]
-        insert = postgresql.insert(TrialUserAttributeModel).values(rows)
-        self.connection.execute(
-            insert.on_conflict_do_update(
-                index_elements=[TrialUserAttributeModel.trial_id, TrialUserAttributeModel.key],
-                set_={"value_json": insert.excluded.value_json},
-            )
-        )
-
     def unfinished(self) -> dict[int, FrozenTrial]:
         """RUNNING and WAITING trials by id, oldest first (do not change them)."""
         trials = self.storage.get_all_trials(self.study_id, deepcopy=False, states=UNFINISHED)
-        return {trial._trial_id: trial for trial in trials}
-
-
-class _OneLook(_CachedStorage):
-    """Optuna's cache, which reads what others did once a transaction, not at every look.
-
-    A sampler looks several times while it draws one trial's parameters; each look reads
-    every unfinished trial anew (7 statements).  Our own writes make the next look fresh.
-    """
-
-    _looked = False
-
-    def look_again(self) -> None:
-        """The next look reads."""
-        self._looked = False
-
-    def _read_trials_from_remote_storage(self, study_id: int) -> None:
-        if not self._looked:
-            super()._read_trials_from_remote_storage(study_id)
-            self._looked = True
-
-    def create_new_trial(self, study_id: int, template_trial: FrozenTrial | None = None) -> int:
-        self.look_again()
-        return super().create_new_trial(study_id, template_trial)
-
-    def set_trial_param(
-        self,
-        trial_id: int,
-        param_name: str,
-        param_value_internal: float,
-        distribution: BaseDistribution,
-    ) -> None:
-        self.look_again()
-        super().set_trial_param(trial_id, param_name, param_value_internal, distribution)
-
-    def set_trial_state_values(
-        self, trial_id: int, state: TrialState, values: Sequence[float] | None = None
-    ) -> bool:
-        self.look_again()
-        return super().set_trial_state_values(trial_id, state, values)
-
-    def set_trial_intermediate_value(
-        self, trial_id: int, step: int, intermediate_value: float
-    ) -> None:
-        self.look_again()
-        super().set_trial_intermediate_value(trial_id, step, intermediate_value)
-
-    def set_trial_user_attr(self, trial_id: int, key: str, value: Any) -> None:
-        self.look_again()
-        super().set_trial_user_attr(trial_id, key, value)
-
-    def set_trial_system_attr(self, trial_id: int, key: str, value: JSONSerializable) -> None:
-        self.look_again()
-        super().set_trial_system_attr(trial_id, key, value)
+        return {trial_id_of(trial): trial for trial in trials}
 
 
 class Desk:
@@ -170,7 +88,7 @@ class Desk:
         self._clock = clock
         self._on_outage = on_outage or (lambda: None)
         self._rdb: RDBStorage | None = None
-        self._cached: _OneLook | None = None
+        self._cached: OneLookStorage | None = None
         self._study: optuna.Study | None = None
         self._retrying = Retrying(
             outage_s=outage_s, give_up=give_up, on_failure=self._forget_after
@@ -208,7 +126,7 @@ class Desk:
     @contextmanager
     def open(self, *, snapshot: bool = False, lean: bool = False) -> Iterator[Transaction]:
         """A bare transaction, not retried; `snapshot`: all reads see one moment."""
-        cached = self._storage()
+        cached = self._shared_storage()
         cached.look_again()
         with self.engine.connect() as connection:
             if snapshot:
@@ -256,7 +174,7 @@ class Desk:
 
     def study(self, sampler: BaseSampler) -> optuna.Study:
         """Optuna's study with this sampler, on the shared storage."""
-        storage = self._storage()
+        storage = self._shared_storage()
         if self._study is None or self._study.sampler is not sampler:
             self._study = optuna.load_study(
                 study_name=self.study_name, storage=storage, sampler=sampler
@@ -267,7 +185,7 @@ class Desk:
         """A live trial as the database has it now."""
         study = self.study(sampler)
         # Optuna's cache must have met a trial before parameters can be set on it.
-        self._storage().get_all_trials(self.study_id, deepcopy=False, states=UNFINISHED)
+        self._shared_storage().get_all_trials(self.study_id, deepcopy=False, states=UNFINISHED)
         return Trial(study, trial_id)
 
     def forget(self) -> None:
@@ -285,9 +203,9 @@ class Desk:
             self._rdb = optuna_storage(self.engine)
         return self._rdb
 
-    def _storage(self) -> _OneLook:
+    def _shared_storage(self) -> OneLookStorage:
         if self._cached is None:
-            self._cached = _OneLook(self._need_rdb())
+            self._cached = OneLookStorage(self._need_rdb())
         return self._cached
 
     def _is_gone(self) -> bool:

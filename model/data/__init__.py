@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 from model.data.errors import DataUnavailable
 from model.data.info import Dataset, DatasetInfo
 from model.data.load import load_dataset
-from model.data.registry import KNOWN_SETS, KnownSet
 from model.data.split import Split, split
+from model.known_sets import KNOWN_SETS, KnownSet
 
 if TYPE_CHECKING:
     from model.data.device import DeviceSet, device_sets

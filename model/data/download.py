@@ -17,7 +17,7 @@ import filelock
 from model.data.atomic import write_prepared
 from model.data.errors import DataUnavailable
 from model.data.originals import read_original
-from model.data.registry import KNOWN_SETS
+from model.known_sets import KNOWN_SETS
 from nkat_errors import BadInput
 
 LOCK_TIMEOUT_S = 3600  # seconds a worker waits while another one downloads

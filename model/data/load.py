@@ -12,7 +12,7 @@ import platformdirs
 from model.data.errors import DataUnavailable
 from model.data.info import Dataset
 from model.data.prepared import read_prepared
-from model.data.registry import KNOWN_SETS
+from model.known_sets import KNOWN_SETS
 from nkat_errors import BadInput
 
 Progress = Callable[[str], None]
@@ -36,7 +36,7 @@ def load_dataset(
     the first use; nothing else.  A synthetic set is rendered only when asked for.
 
     Args:
-        name: a known name (`model/data/registry.py`) or any NAME with a NAME.npz.
+        name: a known name (`model/known_sets.py`) or any NAME with a NAME.npz.
         data_dir: the user's folder; None means $NKAT_DATA_DIR, if that is set.
         cache_dir: where downloads are kept; None means $NKAT_CACHE_DIR, else the
             user's cache folder.

@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from model.data.info import Dataset, DatasetInfo, Images, Labels, Source, array_checksum
-from model.data.registry import KNOWN_SETS
+from model.known_sets import KNOWN_SETS
 from nkat_errors import BadInput
 
 ARRAYS = ("train_images", "train_labels", "test_images", "test_labels")

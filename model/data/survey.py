@@ -19,10 +19,8 @@ from model.data.load import (
     resolve_data_dir,
 )
 from model.data.prepared import read_prepared
-from model.data.registry import KNOWN_SETS
+from model.known_sets import KNOWN_SETS, ORIGINALS
 from nkat_errors import BadInput
-
-ORIGINALS = tuple(name for name, known in KNOWN_SETS.items() if known.downloadable)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

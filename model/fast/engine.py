@@ -15,13 +15,14 @@ import torch
 import triton
 from torch import Tensor
 
-from model.config import ModelConfig
+from model.config import ModelConfig, Optimizer
 from model.data.info import DatasetInfo
 from model.fast.batches import Pictures
 from model.fast.blocks import Flats, Trunk
 from model.fast.embed_and_head import Ends
 from model.fast.flat_layout import Layout, make_layout
 from model.fast.kernels import optimizer as optimizer_kernels
+from model.fast.muon import Group, make_groups
 from model.fast.run_values import Values, shape_of
 from model.fast.stem_stage import make_front, takes_plain_pictures
 from model.kernels.triton_launch import compiling_together, launch
@@ -42,6 +43,7 @@ class Engine:
 
     Args:
         config: the network's (only its shape counts).
+        optimizer: of the blocks' matrices; AdamW updates the rest.
         info: the images' kind.
         train_size: images of the training set.
         batch, steps: images a step, steps an epoch.
@@ -53,6 +55,7 @@ class Engine:
         self,
         *,
         config: ModelConfig,
+        optimizer: Optimizer,
         info: DatasetInfo,
         train_size: int,
         batch: int,
@@ -65,7 +68,7 @@ class Engine:
         self.device = device
         self.network, self.averaged = (empty_network(self.config, device=device) for _ in range(2))
         self.averaged.eval().requires_grad_(False)
-        self.layout: Layout = make_layout(self.network)
+        self.layout: Layout = make_layout(self.network, optimizer=optimizer)
         self.flats = Flats.empty(self.layout, device=device, dtype=dtype)
         self.layout.bind(self.network, self.flats.weights)
         self.layout.bind(self.averaged, self.flats.average)
@@ -112,6 +115,11 @@ class Engine:
         branches = _BRANCHES if device.type == "cuda" else 0
         self._branches = [_new_stream(device) for _ in range(branches)]
         self._squares = torch.zeros(optimizer_kernels.PARTS, device=device)
+        self._muon: tuple[Group, ...] = ()
+        if optimizer == "muon":
+            self._muon = make_groups(
+                layout=self.layout, flats=flats, values=self.values, squares=self._squares
+            )
         self._graph: torch.cuda.CUDAGraph | None = None
         self.owner: object | None = None
 
@@ -198,7 +206,7 @@ class Engine:
 
     def _update(self) -> None:
         flats, layout, values = self.flats, self.layout, self.values
-        block, parts = optimizer_kernels.BLOCK, optimizer_kernels.PARTS
+        parts = optimizer_kernels.PARTS
         longest = max(layout.low, layout.trained - layout.low)
         summers = min(parts, triton.cdiv(longest, optimizer_kernels.SUM_BLOCK))
         # sums beyond the summers stay 0
@@ -210,7 +218,23 @@ class Engine:
             layout.trained - layout.low,
             BLOCK=optimizer_kernels.SUM_BLOCK,
         )
-        launch(optimizer_kernels.adamw_step, (triton.cdiv(layout.total, block),))(
+        # the first group's products are the longest chain: all else goes beside it
+        for branch, group in enumerate(self._muon[1:]):
+            with self._beside(branch):
+                group.step()
+        with self._beside(_BRANCHES - 1) if self._muon else contextlib.nullcontext():
+            self._adamw()
+        for group in self._muon[:1]:
+            group.step()
+        if self._muon:
+            self._join()
+        launch(optimizer_kernels.advance, (1,))(values.counter, values.seed)
+
+    def _adamw(self) -> None:
+        """AdamW's step of all that Muon does not update."""
+        flats, layout, values = self.flats, self.layout, self.values
+        block = optimizer_kernels.BLOCK
+        launch(optimizer_kernels.adamw_step, (triton.cdiv(layout.total - layout.muon, block),))(
             flats.weights,
             flats.low_grads,
             flats.high_grads,
@@ -222,13 +246,13 @@ class Engine:
             values.table,
             values.counter,
             values.optimizer,
+            layout.muon,
             layout.low,
             layout.decayed,
             layout.trained,
             BLOCK=block,
-            PARTS=parts,
+            PARTS=optimizer_kernels.PARTS,
         )
-        launch(optimizer_kernels.advance, (1,))(values.counter, values.seed)
 
     @property
     def bytes(self) -> int:
@@ -240,6 +264,7 @@ class Engine:
             self.flats,
             self.values,
             *self.front.owners,
+            *self._muon,
         )
         tensors = {
             value.untyped_storage()._cdata: value.untyped_storage().nbytes()
@@ -251,11 +276,18 @@ class Engine:
 
 
 def predicted_bytes(
-    config: ModelConfig, *, info: DatasetInfo, train_size: int, batch: int, table_rows: int
+    config: ModelConfig,
+    *,
+    optimizer: Optimizer,
+    info: DatasetInfo,
+    train_size: int,
+    batch: int,
+    table_rows: int,
 ) -> int:
     """`Engine.bytes` of an engine that has not been built: nothing is allocated."""
     planned = Engine(
         config=config,
+        optimizer=optimizer,
         info=info,
         train_size=train_size,
         batch=batch,

@@ -17,12 +17,15 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from model.config import ModelConfig
+from model.config import ModelConfig, Optimizer
 from model.fast.kernels.optimizer import BLOCK
 from model.network.vit import NKATViT
 from model.training.optimizers import _NEVER_DECAYED
 
 _ALIGN = 64
+
+HIDDEN = ("qkv", "project", "fc1", "fc2")
+"""The stacks of the blocks' matrices: what Muon updates where it is chosen."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,12 +59,14 @@ class Layout:
             order, and the bias of the branch that is added before it (unused at 0);
             `scalars` [4, depth]: attention_scale, mlp_scale, alpha, beta.
         front: names of the parameters before the patch embedding, in order.
+        muon: end of the matrices that Muon updates, which come first; 0: there are none.
         low, decayed, trained, total: ends of the four sections, elements.
     """
 
     places: dict[str, Place]
     stacks: dict[str, Place]
     front: tuple[str, ...]
+    muon: int
     low: int
     decayed: int
     trained: int
@@ -76,8 +81,11 @@ class Layout:
         return self.stacks[name].view(flat, first=first)
 
 
-def make_layout(network: NKATViT) -> Layout:
-    """The layout of a network without split heads (shapes only; `meta` will do)."""
+def make_layout(network: NKATViT, *, optimizer: Optimizer) -> Layout:
+    """The layout of a network without split heads (shapes only; `meta` will do).
+
+    With Muon the block stack's matrices are a section of their own.
+    """
     maker = _Maker(network)
     config = network.config
     depth, dim = config.depth, config.embed_dim
@@ -86,6 +94,7 @@ def make_layout(network: NKATViT) -> Layout:
     maker.stack_layers("project", block + "attention.project.weight")
     maker.stack_layers("fc1", block + "expand.weight")
     maker.stack_layers("fc2", block + "contract.weight")
+    muon = maker.end_section() if optimizer == "muon" else 0
     maker.single(["head.weight", "patches.project.weight"])
     low = maker.end_section()
     front = [name for name in maker.shapes if _in_front(name)]
@@ -113,6 +122,7 @@ def make_layout(network: NKATViT) -> Layout:
         places=maker.places,
         stacks=maker.stacks,
         front=tuple(front),
+        muon=muon,
         low=low,
         decayed=decayed,
         trained=trained,

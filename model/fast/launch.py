@@ -51,6 +51,22 @@ class StemLaunch:
     norm_warps: int
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProductLaunch:
+    """How a product of small matrices is launched.
+
+    Args:
+        tile: side of a program's part of the result.
+        inner: elements of the inner side at once.
+        warps, stages: of a program and its loop.
+    """
+
+    tile: int
+    inner: int
+    warps: int
+    stages: int
+
+
 LONG = 1 << 14
 """Rows from which a kernel is bound by memory, not by latency."""
 
@@ -59,6 +75,10 @@ NORM_BACK = RowLaunch(rows=1, warps=1, stages=3, few=396, many=1056)
 GELU_BACK = RowLaunch(rows=16, warps=1, few=136, many=264)
 GELU_COLUMNS = 64
 POOL = RowLaunch(rows=32, warps=4)
+PRODUCT = ProductLaunch(tile=128, inner=64, warps=8, stages=3)
+SMALL_PRODUCT = ProductLaunch(tile=64, inner=64, warps=4, stages=4)
+"""For sides that tiles of 128 do not divide.  Chosen by registers and shared memory (two
+programs a multiprocessor), not by measurement."""
 STEM = StemLaunch(programs=128, tile=4096, depth=64, norm_tile=8192, norm_warps=8)
 
 

@@ -14,6 +14,9 @@ from model.training.schedule import Schedule
 BETA_1, BETA_2, EPS = 0.9, 0.999, 1e-8
 """torch's defaults of AdamW, which `model.training.optimizers` uses."""
 
+MOMENTUM = 0.95
+"""torch's default of Muon."""
+
 _ANY_RANK = float(1 << 20)
 """top_k that keeps every key."""
 
@@ -22,7 +25,7 @@ SMALLEST_TABLE = 1 << 15
 
 
 def shape_of(config: ModelConfig) -> ModelConfig:
-    """`config` without what a captured step reads from device memory."""
+    """`config` without what a captured step reads from device memory, weights included."""
     return replace(
         config,
         temperature=1.0,
@@ -32,6 +35,8 @@ def shape_of(config: ModelConfig) -> ModelConfig:
         nkat_decay=1.0,
         dropout_attn=0.0,
         dropout_embed=0.0,
+        position_init="normal",
+        attention_init="normal",
     )
 
 
@@ -67,7 +72,8 @@ class Values:
         dropout: float32 [1], of the embedding.
         smoothing: float32 [1].
         mixing: float32 [3]: cutout's side, shares of cutmix and of mixup.
-        optimizer: float32 [5]: clip (0: off), weight decay, beta1, beta2, eps.
+        optimizer: float32 [6]: clip (0: off), weight decay, AdamW's beta1, beta2 and eps,
+            Muon's momentum.
         table: float32 [rows, 4], see `schedule_table`.
         counter: int64 [2]: step of the run, step of the epoch.
         seed: int64 [1], of the step's dropout.
@@ -94,7 +100,7 @@ class Values:
             dropout=zeros(1),
             smoothing=zeros(1),
             mixing=zeros(3),
-            optimizer=zeros(5),
+            optimizer=zeros(6),
             table=torch.ones(rows, 4, device=device),
             counter=torch.zeros(2, dtype=torch.int64, device=device),
             seed=torch.zeros(1, dtype=torch.int64, device=device),
@@ -110,7 +116,7 @@ class Values:
         _put(self.smoothing, [train.label_smoothing])
         _put(self.mixing, (train.cutout, train.cutmix, train.mixup))
         clip = 0.0 if train.clip_grad is None else train.clip_grad
-        _put(self.optimizer, (clip, train.weight_decay, BETA_1, BETA_2, EPS))
+        _put(self.optimizer, (clip, train.weight_decay, BETA_1, BETA_2, EPS, MOMENTUM))
         table = schedule_table(schedule, ema=train.ema)
         self.table[: len(table)].copy_(table)
 

@@ -33,8 +33,6 @@ def why_not(model: ModelConfig, train: TrainConfig, *, device: torch.device) -> 
         return f"the device is {device.type}"
     if model.split_heads and model.channels == 3:
         return "split_heads has another projection"
-    if train.optimizer != "adamw":
-        return f"the optimizer is {train.optimizer}"
     if model.tokens > MAX_TOKENS or model.embed_dim // model.heads > MAX_HEAD_DIM:
         return f"{model.tokens} tokens of {model.embed_dim // model.heads} a head are too large"
     if (model.embed_dim // model.heads) % 8 or round(model.embed_dim * model.mlp_ratio) % 8:
@@ -81,12 +79,21 @@ class FastRunners:
     def _engine(self, parts: TrainingParts) -> Engine:
         config, train = parts.model_config, parts.train
         rows = table_rows(parts.schedule.steps)
-        key = (shape_of(config), len(train), parts.batch_size, rows, str(train.device))
+        optimizer = parts.train_config.optimizer
+        key = (
+            shape_of(config),
+            optimizer,
+            len(train),
+            parts.batch_size,
+            rows,
+            str(train.device),
+        )
         cache = self._caches(train.device)
         engine = cache.get(key)
         if engine is None:
             needed = predicted_bytes(
                 config,
+                optimizer=optimizer,
                 info=train.info,
                 train_size=len(train),
                 batch=parts.batch_size,
@@ -121,6 +128,7 @@ def captured_engine(parts: TrainingParts, rows: int) -> Engine:
     train = parts.train
     engine = Engine(
         config=parts.model_config,
+        optimizer=parts.train_config.optimizer,
         info=train.info,
         train_size=len(train),
         batch=parts.batch_size,

@@ -6,11 +6,12 @@ optimiser's state are the same.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from model.config import ModelConfig
 from model.fast.engine import Engine
@@ -74,35 +75,40 @@ class FastParts(TrainingParts):
     def load_state_dict(self, state: dict[str, Any]) -> None:
         super().load_state_dict(state)
         engine = self.engine
-        (adamw,) = self.optimizers.all
         done = 0
-        for name, parameter in engine.network.named_parameters():
-            place = engine.layout.places[name]
-            loaded = adamw.state.get(parameter)
-            for moment, flat in (
-                ("exp_avg", engine.flats.first),
-                ("exp_avg_sq", engine.flats.second),
-            ):
-                view = place.view(flat)
+        for optimizer, parameter, moments in self._moments():
+            loaded = optimizer.state.get(parameter)
+            for moment, view in moments.items():
                 view.copy_(loaded[moment]) if loaded else view.zero_()
-            if loaded:
+            if loaded and "step" in loaded:  # AdamW's
                 done = int(loaded["step"])
         engine.values.counter[0] = done
         engine.refresh_copies()
         self._point_moments()
 
     def _point_moments(self) -> None:
-        """AdamW's state: views of the flat moments, and the steps done."""
-        engine = self.engine
-        (adamw,) = self.optimizers.all
-        step = engine.values.counter[0].to(torch.float32)
-        for name, parameter in engine.network.named_parameters():
-            place = engine.layout.places[name]
-            adamw.state[parameter] = {
-                "step": step,
-                "exp_avg": place.view(engine.flats.first),
-                "exp_avg_sq": place.view(engine.flats.second),
-            }
+        """The optimisers' state: views of the flat moments, and AdamW's steps done."""
+        step = self.engine.values.counter[0].to(torch.float32)
+        for optimizer, parameter, moments in self._moments():
+            state: dict[str, Tensor] = dict(moments)
+            if isinstance(optimizer, torch.optim.AdamW):
+                state["step"] = step
+            optimizer.state[parameter] = state
+
+    def _moments(self) -> Iterator[tuple[torch.optim.Optimizer, Tensor, dict[str, Tensor]]]:
+        """Every parameter, its optimiser, and that one's moments of it by torch's names."""
+        flats, places = self.engine.flats, self.engine.layout.places
+        names = {parameter: name for name, parameter in self.engine.network.named_parameters()}
+        for optimizer in self.optimizers.all:
+            for group in optimizer.param_groups:
+                for parameter in group["params"]:
+                    place = places[names[parameter]]
+                    first = place.view(flats.first)
+                    if isinstance(optimizer, torch.optim.Muon):
+                        yield optimizer, parameter, {"momentum_buffer": first}
+                    else:
+                        second = place.view(flats.second)
+                        yield optimizer, parameter, {"exp_avg": first, "exp_avg_sq": second}
 
 
 def set_values(network: NKATViT, config: ModelConfig) -> None:

@@ -6,7 +6,6 @@ images -> colour norm -> stem -> patches -> + position -> dropout
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -15,17 +14,21 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from model.config import ModelConfig
-from model.network.attention import COLOUR_CHANNELS, NKATAttention, Theta
+from model.network.attention import COLOUR_CHANNELS, NKATAttention
 from model.network.block import Block
-from model.network.color_norm import ResidualColorNorm, make_color_norm
+from model.network.color_norm import make_color_norm
 from model.network.color_tokens import ColourTokens
 from model.network.dropout import Dropout
+from model.network.initialise import (
+    PATCH_STD,
+    initialise_own,
+    mimic_trained_attention,
+    set_scale,
+    sincos_positions,
+)
 from model.network.patch import PatchEmbedding, PatchGrid
 from model.network.stem import make_stem
 from nkat_errors import BadInput
-
-INIT_STD = 0.02
-"""Standard deviation of matrices and embeddings at the start (ViT, DeiT, timm)."""
 
 
 class NKATViT(nn.Module):
@@ -98,10 +101,18 @@ class NKATViT(nn.Module):
 
         Matrices and embeddings: normal, std 0.02, cut at two of it; convolutions:
         Kaiming for their outputs; biases 0, norms 1 and 0, NKAT scalars as the
-        source gives them (0.1, 0.05, 1, 1).
+        source gives them (0.1, 0.05, 1, 1).  `position_init` and `attention_init` then
+        replace some of it (`model.network.initialise`).
         """
         for module in self.modules():
-            _initialise_own(module, generator)
+            initialise_own(module, generator)
+        if self.config.position_init == "sincos":
+            self.position.copy_(sincos_positions(self.config))
+            set_scale(self.patches.project, std=PATCH_STD, generator=generator)
+        if self.config.attention_init == "mimetic":
+            for module in self.modules():
+                if isinstance(module, NKATAttention):
+                    mimic_trained_attention(module, generator)
 
 
 class _NothingWritten(TorchFunctionMode):
@@ -143,26 +154,3 @@ def count_parameters(config: ModelConfig) -> int:
     """Trainable parameters, without allocating any."""
     network = empty_network(config, device="meta")
     return sum(parameter.numel() for parameter in network.parameters())
-
-
-def _initialise_own(module: nn.Module, generator: torch.Generator | None) -> None:
-    """First values of the parameters and buffers that `module` itself holds."""
-    if isinstance(module, nn.Conv2d):
-        nn.init.kaiming_normal_(module.weight, mode="fan_out", generator=generator)
-        return
-    if isinstance(module, nn.BatchNorm2d | nn.LayerNorm | Theta | Block | ResidualColorNorm):
-        module.reset_parameters()
-        return
-    for name, parameter in module.named_parameters(recurse=False):
-        if name.endswith("bias"):
-            parameter.zero_()
-        else:
-            _truncated_normal(parameter, generator)
-
-
-def _truncated_normal(parameter: Tensor, generator: torch.Generator | None) -> None:
-    """Normal with std 0.02 before it is cut at two of it, by the inverse of its
-    distribution: a tenth of the time of torch's own, which draws until all fit."""
-    bound = math.erf(2 / math.sqrt(2))
-    parameter.uniform_(-bound, bound, generator=generator)
-    parameter.erfinv_().mul_(INIT_STD * math.sqrt(2)).clamp_(-2 * INIT_STD, 2 * INIT_STD)

@@ -6,20 +6,17 @@ what a command needs is imported when it runs.
 
 from __future__ import annotations
 
+import difflib
 import importlib
-import importlib.util
 import os
 import sys
 from collections.abc import Sequence
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 
 from nkat_errors import BadInput, NkatError
-
-EXIT_FAILED = 1
-EXIT_BAD_INPUT = 2
-EXIT_INTERRUPTED = 130
+from search.exit_codes import EXIT_BAD_INPUT, EXIT_DONE, EXIT_FAILED, EXIT_INTERRUPTED
 
 UsageError: type[Exception] = typer.BadParameter.__mro__[1]
 """A wrong command line.  Typer carries its own copy of Click and names only the
@@ -33,28 +30,20 @@ COMMANDS = (
     "status",
     "dashboard",
     "export",
+    "backup",
+    "restore",
     "train",
     "smoke",
     "describe",
     "explain",
+    "schema",
     "data",
     "rehearse",
     "healthcheck",
 )
 """Modules of this package, in the order of `--help`; each has `register(app)`."""
 
-app = typer.Typer(
-    name="nkat-search",
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    rich_markup_mode="markdown",
-    # `--conv_stem` and `--conv-stem` are the same option.
-    context_settings={
-        "token_normalize_func": lambda token: token.replace("_", "-"),
-        "help_option_names": ["-h", "--help"],
-    },
-    help="""Distributed two-stage search for a small Vision Transformer (NKAT).
+HELP = """Distributed two-stage search for a small Vision Transformer (NKAT).
 
 Stage 1 trains a configuration on CIFAR-10; only one that passes the gate is trained
 on the other sets (stage 2), and the Global TPE score of all of them is maximised.
@@ -64,18 +53,65 @@ on the other sets (stage 2), and the Global TPE score of all of them is maximise
     nkat-search export --out best.yaml               the best configuration
     nkat-search train --config best.yaml             train it again and compare
 
-Exit codes: 0 done, 1 failed or NO-GO, 2 bad input.""",
-)
+Exit codes: 0 done, 1 failed or NO-GO, 2 bad input."""
 
 
-def _register() -> None:
-    for name in COMMANDS:
-        module = f"{__name__}.{name}"
-        if importlib.util.find_spec(module) is not None:
-            importlib.import_module(module).register(app)
+def command_line(names: Sequence[str] = COMMANDS) -> Any:
+    """The command line with these commands, for Typer to run."""
+    app = typer.Typer(
+        name="nkat-search",
+        no_args_is_help=True,
+        add_completion=False,
+        pretty_exceptions_enable=False,
+        rich_markup_mode="markdown",
+        # `--conv_stem` and `--conv-stem` are the same option.
+        context_settings={
+            "token_normalize_func": lambda token: token.replace("_", "-"),
+            "help_option_names": ["-h", "--help"],
+        },
+        help=HELP,
+    )
+    app.callback()(_root)
+    for name in names:
+        importlib.import_module(f"{__name__}.{name}").register(app)
+    command = typer.main.get_command(app)
+    _flags_without_type(command, command.make_context("nkat-search", [], resilient_parsing=True))
+    return command
 
 
-_register()
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        from search.provenance import code_version
+
+        typer.echo(f"nkat-search {code_version()}")
+        raise typer.Exit
+
+
+VersionOption = Annotated[
+    bool,
+    typer.Option(
+        "--version", callback=_print_version, is_eager=True, help="Print the version and exit."
+    ),
+]
+
+
+def _root(version: VersionOption = False) -> None:
+    """What stands before the command."""
+
+
+def _flags_without_type(command: Any, context: Any) -> None:
+    """Typer's help shows `<bool>` after every flag, as if one could be given."""
+    for parameter in command.get_params(context):
+        if getattr(parameter, "is_flag", False) and parameter.metavar is None:
+            parameter.metavar = ""
+    for name, below in getattr(command, "commands", {}).items():
+        _flags_without_type(below, type(context)(below, info_name=name, parent=context))
+
+
+def _needed(arguments: Sequence[str]) -> Sequence[str]:
+    """Only the command that is run, where it can be told: what the others import takes
+    longer than some commands do (`healthcheck` runs every few seconds)."""
+    return arguments[:1] if arguments and arguments[0] in COMMANDS else COMMANDS
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -85,9 +121,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     and keeps its traceback.
     """
     wait_passively()
+    arguments = list(sys.argv[1:] if argv is None else argv)
     try:
-        code = app(
-            args=None if argv is None else list(argv),
+        code = command_line(_needed(arguments))(
+            args=arguments,
             standalone_mode=False,
             prog_name="nkat-search",
         )
@@ -102,18 +139,29 @@ def main(argv: Sequence[str] | None = None) -> int:
         return stop.exit_code
     except UsageError as error:
         return _usage(error)
-    return code if isinstance(code, int) else 0
+    return code if isinstance(code, int) else EXIT_DONE
 
 
 def _usage(error: Any) -> int:
     """Names the fault and where help is; without any arguments, is the help itself."""
     message = error.format_message()
+    if type(error).__name__ == "NoSuchOption":
+        message = f"No such option: {error.option_name}{_nearest_option(error)}"
     if type(error).__name__ == "NoArgsIsHelpError":
         if message:
             sys.stdout.write(f"{message}\n")
         return EXIT_BAD_INPUT
     command = error.ctx.command_path if error.ctx is not None else "nkat-search"
     return _told(f"{message.rstrip('.')}; see `{command} --help`", EXIT_BAD_INPUT)
+
+
+def _nearest_option(error: Any) -> str:
+    """Compares names without their dashes: the dashes, which every option has, make
+    `--mlp-ratio` look like `--validation`."""
+    options = [name for p in error.ctx.command.params for name in (*p.opts, *p.secondary_opts)]
+    bare = {name.lstrip("-"): name for name in options}
+    close = difflib.get_close_matches(error.option_name.lstrip("-"), bare, n=1)
+    return f" (did you mean {bare[close[0]]}?)" if close else ""
 
 
 def wait_passively() -> None:

@@ -59,7 +59,7 @@ def create(
         nkat-search create --config configs/laptop.yaml --data-dir ~/images
     """
     from search.file.data_choice import settle
-    from search.file.search_file import load_search_file
+    from search.file.load import load_search_file
     from search.service.run import default_config
     from search.study.create import create_study
     from search.study.session import database

@@ -8,8 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from search.cli.common import DataDirOption, JsonOption, note_console, out_console, print_json
-
-ORIGINALS = ("cifar10", "mnist", "fashion_mnist", "emnist_letters")
+from search.exit_codes import EXIT_BAD_INPUT, EXIT_DONE, EXIT_FAILED
 
 data = typer.Typer(
     no_args_is_help=True,
@@ -52,12 +51,13 @@ def prepare(
         nkat-search data prepare --config configs/laptop.yaml
     """
     from model.data import load_dataset
+    from model.known_sets import ORIGINALS
 
     notes = note_console()
     if config is not None:
         from search.cli.common import say_warnings
         from search.file.data_choice import settle
-        from search.file.search_file import load_search_file
+        from search.file.load import load_search_file
 
         settled = settle(load_search_file(config), data_dir=data_dir, tell=notes.print)
         say_warnings(settled.notes)
@@ -102,8 +102,8 @@ def check(
             soft_wrap=True,
         )
     if any(report.damaged for report in reports):
-        return 2
-    return 1 if any(report.info is None for report in reports) else 0
+        return EXIT_BAD_INPUT
+    return EXIT_FAILED if any(report.info is None for report in reports) else EXIT_DONE
 
 
 def _show(rows: list[dict[str, Any]], *, as_json: bool) -> None:

@@ -59,12 +59,18 @@ def explain(
             table.to_dict() | {"configuration": configuration}
             for table, (_, configuration) in zip(tables, cases, strict=True)
         ]
-        print_json(rows[0] | {"name": chosen.name, "other_lambdas": rows[1:]})
+        print_json(
+            rows[0]
+            | {"name": chosen.name, "other_lambdas": rows[1:], "own_recipes": chosen.own_recipes()}
+        )
         return
     console = out_console()
     console.print(chosen.name if lam is None else f"lambda {lam}", style="bold")
     for line in sentences(tables[0], configuration=cases[0][1]):
         console.print(line)
+    for name, recipe in chosen.own_recipes().items():
+        fields = ", ".join(f"{key} {value}" for key, value in recipe.items())
+        console.print(f"{name} has a recipe of its own: {fields}.", soft_wrap=True)
     console.print(_needs_table(tables, cases))
     console.print(_sets_table(tables[0]))
 

@@ -8,14 +8,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from search.cli.common import JsonOption, note_console, out_console, print_json
+from search.exit_codes import EXIT_DONE, EXIT_FAILED, EXIT_INTERRUPTED
 from search.terminal import plain
 
 if TYPE_CHECKING:
     from search.rehearsal.run import RehearsalReport
-
-
-EXIT_STOPPED = 130
-"""As of a process that SIGINT ended."""
 
 
 def register(app: typer.Typer) -> None:
@@ -83,7 +80,7 @@ def rehearse(
     """
     from dataclasses import replace
 
-    from search.file.search_file import load_search_file
+    from search.file.load import load_search_file
     from search.objective.simulated_trainer import Rehearsal, Table
     from search.rehearsal.faults import KINDS, parse_rates
     from search.rehearsal.run import RehearsalOptions
@@ -130,8 +127,8 @@ def rehearse(
         note_console().print(f"database and logs are in {report.folder}", soft_wrap=True)
     if report.interrupted:
         note_console().print("interrupted: nothing was decided")
-        return EXIT_STOPPED
-    return 0 if report.held else 1
+        return EXIT_INTERRUPTED
+    return EXIT_DONE if report.held else EXIT_FAILED
 
 
 def _show(report: RehearsalReport) -> None:

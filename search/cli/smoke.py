@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -16,6 +17,7 @@ from search.cli.common import (
 )
 from search.cli.recipe_options import recipe_options, split_recipe
 from search.cli.train import LimitOption, SyntheticOption
+from search.exit_codes import EXIT_DONE, EXIT_FAILED
 
 EPOCHS = 10
 GO_ACCURACY = 0.45
@@ -29,8 +31,17 @@ def register(app: typer.Typer) -> None:
 def smoke(
     *,
     dataset: Annotated[
-        str, typer.Option("--dataset", metavar="NAME", help="Data set.")
-    ] = "cifar10",
+        str | None,
+        typer.Option("--dataset", metavar="NAME", help="Data set; left out, the gate's."),
+    ] = None,
+    config: Annotated[
+        Path | None,
+        typer.Option(
+            "--config",
+            metavar="FILE",
+            help="A search file, whose baseline is tried, or an exported best.yaml.",
+        ),
+    ] = None,
     seed: Annotated[int, typer.Option("--seed", metavar="S", min=0, help="Seed.")] = 0,
     limit: LimitOption = None,
     device: DeviceOption = "auto",
@@ -45,32 +56,42 @@ def smoke(
     Single fields of the baseline can be replaced, as for `train`.
 
         nkat-search smoke
+        nkat-search smoke --config configs/search.yaml
         nkat-search smoke --data-dir ~/images --color-norm residual
     """
     from search.export.configuration import choose
-    from search.file.sections import DatasetSection
+    from search.retrain.entries import entries_of, with_options
     from search.retrain.training_run import (
         RunSpec,
         choose_device,
         device_title,
+        recipe_on,
+        require_warmup_fits,
         result_dict,
         train_once,
     )
 
     model_fields, train_fields = split_recipe(recipe)
-    chosen = choose(None, model=model_fields, train={"epochs": EPOCHS} | train_fields)
+    given = {"epochs": EPOCHS} | train_fields
+    chosen = choose(config, model=model_fields, train=given)
+    (entry,) = entries_of(chosen, dataset or chosen.gate[0])
+    entry = with_options(entry, given=given, limit=limit, synthetic=synthetic)
+    if "warmup" in given:
+        require_warmup_fits(recipe_on(chosen.train, entry, flip=True), entry.name)
     place = choose_device(device)
     spec = RunSpec(
         model=chosen.model,
         train=chosen.train,
-        entry=DatasetSection(name=dataset, limit=limit, validation=0.1, synthetic=synthetic),
+        entry=entry,
         split_seed=seed,
         seed=seed,
         device=place,
         data_dir=data_dir,
     )
     console = note_console() if json else out_console()
-    console.print(f"smoke test on {dataset}, {chosen.train.epochs} epochs, {device_title(place)}")
+    console.print(
+        f"smoke test on {entry.name}, {chosen.train.epochs} epochs, {device_title(place)}"
+    )
     result, info = train_once(
         spec,
         on_epoch=lambda epoch: console.print(
@@ -99,4 +120,4 @@ def smoke(
             f"{'above' if go else 'not above'} {GO_ACCURACY:.2f}",
             soft_wrap=True,
         )
-    return 0 if go else 1
+    return EXIT_DONE if go else EXIT_FAILED

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
@@ -11,15 +11,13 @@ from search.cli.common import (
     DataDirOption,
     DeviceOption,
     JsonOption,
+    note_console,
     out_console,
     print_json,
     say_warnings,
 )
 from search.cli.recipe_options import recipe_options, split_recipe
-
-if TYPE_CHECKING:
-    from search.export.configuration import Chosen
-    from search.file.sections import DatasetSection
+from search.exit_codes import EXIT_DONE, EXIT_FAILED
 
 SyntheticOption = Annotated[
     bool, typer.Option("--synthetic", help="Rendered images in the set's shape: for tests only.")
@@ -28,10 +26,6 @@ LimitOption = Annotated[
     int | None,
     typer.Option("--limit", metavar="N", min=10, help="Images trained on at most."),
 ]
-
-
-EXIT_DISAGREES = 1
-"""An accuracy lies outside two standard deviations of its record."""
 
 
 def register(app: typer.Typer) -> None:
@@ -112,14 +106,22 @@ def train(
     from nkat_errors import BadInput
     from search.export.configuration import choose
     from search.retrain.comparison import TrainRequest, agrees, print_report, retrain
+    from search.retrain.entries import entries_of, with_options
 
     model_fields, train_fields = split_recipe(recipe)
     chosen = choose(config, model=model_fields, train=train_fields)
     if validation is not None and not validation > 0:
         raise BadInput(f"--validation {validation:g}: must be a share in (0, 1) or a count >= 1")
     entries = [
-        _entry(entry, limit, validation, test=test, synthetic=synthetic, given=train_fields)
-        for entry in _entries(chosen, dataset)
+        with_options(
+            entry,
+            given=train_fields,
+            limit=limit,
+            validation=validation,
+            synthetic=synthetic,
+            test=test,
+        )
+        for entry in entries_of(chosen, dataset)
     ]
     recorded_seed = 0
     if chosen.best is not None:
@@ -128,6 +130,7 @@ def train(
         recorded_seed = chosen.search_file.seed
     request = TrainRequest(
         chosen=chosen,
+        given=tuple(train_fields),
         changed=bool(recipe) or limit is not None or validation is not None or synthetic,
         entries=tuple(entries),
         split_seed=recorded_seed,
@@ -141,7 +144,7 @@ def train(
         if chosen.best.kind == "nearest":
             say_warnings([f"{chosen.name} is no best.yaml: {chosen.best.headline()}"])
         say_warnings(chosen.best.provenance.notes)
-    report = retrain(request)
+    report = retrain(request, notes=note_console())
     if out is not None:
         _write(out, report)
     if json:
@@ -150,50 +153,7 @@ def train(
         print_report(report, out_console())
         if out is not None:
             out_console().print(f"written: {out}", soft_wrap=True)
-    return 0 if agrees(report) else EXIT_DISAGREES
-
-
-def _entries(chosen: Chosen, dataset: str | None) -> list[DatasetSection]:
-    """The data sets to train on, as the file knows them."""
-    from nkat_errors import BadInput
-    from search.file.sections import DatasetSection
-
-    if chosen.best is not None:
-        entries = [one.entry() for one in chosen.best.datasets]
-        if dataset is None:
-            return entries
-        for entry in entries:
-            if entry.name == dataset:
-                return [entry]
-        names = ", ".join(entry.name for entry in entries)
-        raise BadInput(f"--dataset {dataset}: not in {chosen.name}, which names {names}")
-    if chosen.search_file is not None:
-        entry = chosen.search_file.dataset(dataset or chosen.gate[0])
-        held_out = chosen.search_file.held_out(entry)
-        return [entry.model_copy(update={"validation": held_out, "alternatives": ()})]
-    return [DatasetSection(name=dataset or "cifar10", validation=0.1)]
-
-
-def _entry(
-    entry: DatasetSection,
-    limit: int | None,
-    validation: float | None,
-    *,
-    test: bool,
-    synthetic: bool,
-    given: dict[str, Any],
-) -> DatasetSection:
-    """The entry with what the command line says of it."""
-    update: dict[str, Any] = {}
-    if limit is not None or test:
-        update["limit"] = limit
-    if validation is not None:
-        update["validation"] = int(validation) if validation >= 1 else validation
-    if synthetic:
-        update["synthetic"] = True
-    if "epochs" in given:
-        update["epochs"] = given["epochs"]
-    return entry.model_copy(update=update)
+    return EXIT_DONE if agrees(report) else EXIT_FAILED
 
 
 def _write(path: Path, report: dict[str, Any]) -> None:

@@ -17,6 +17,7 @@ from optuna.artifacts.exceptions import ArtifactNotFound
 from sqlalchemy import Engine
 
 from nkat_errors import NkatError
+from storage.optuna_internals import storage_of, study_id_of
 
 PREFIX = "dashboard:artifacts:"
 """Where optuna-dashboard looks for a finished trial's artifacts (study attributes:
@@ -25,10 +26,10 @@ a finished trial's own can no longer be written)."""
 
 def announce_export(study: optuna.Study, *, trial_id: int, number: int) -> bool:
     """Lists `trial-NUMBER.yaml` at a complete trial; False when it is listed already."""
-    artifact_id = f"{study._study_id:x}-{number:x}"
+    artifact_id = f"{study_id_of(study):x}-{number:x}"
     key = f"{PREFIX}{trial_id}:{artifact_id}"
-    storage = study._storage
-    if key in storage.get_study_system_attrs(study._study_id):
+    storage = storage_of(study)
+    if key in storage.get_study_system_attrs(study_id_of(study)):
         return False
     about = {
         "artifact_id": artifact_id,
@@ -36,7 +37,7 @@ def announce_export(study: optuna.Study, *, trial_id: int, number: int) -> bool:
         "mimetype": "text/plain",
         "encoding": "utf-8",
     }
-    storage.set_study_system_attr(study._study_id, key, json.dumps(about))
+    storage.set_study_system_attr(study_id_of(study), key, json.dumps(about))
     return True
 
 
@@ -70,7 +71,7 @@ def exporter(engine: Engine) -> Callable[[int, int], str]:
 
     def export(study_id: int, number: int) -> str:
         from search.export.best_file import BestFile
-        from search.file.search_file import parse_search_text
+        from search.file.load import parse_search_text
         from search.study.trial_record import TrialRecord
         from storage.board import Board
         from storage.searches import list_searches

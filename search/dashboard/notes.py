@@ -12,8 +12,6 @@ import re
 import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from types import SimpleNamespace
-from typing import cast
 
 import optuna
 from optuna_dashboard import get_note, save_note
@@ -21,6 +19,7 @@ from optuna_dashboard import get_note, save_note
 from search.study.trial_attributes import TrialAttributes
 from search.study.trial_record import TrialRecord
 from search.study.verdict import Verdict
+from storage.optuna_internals import bare_trial
 
 SHORT_CHECKSUM = 12
 """Digits of a SHA-256 in a note; a whole one makes the page scroll sideways, and the
@@ -120,10 +119,7 @@ def write_trial_note(study: optuna.Study, trial_id: int, text: str) -> bool:
 
     Call it after the trial was told and outside its fence: a note is worth no lock.
     """
-    # save_note reads just these three attributes; a real Trial made from an id would
-    # sample its parameters again.
-    trial = SimpleNamespace(storage=study._storage, study=study, _trial_id=trial_id)
-    return _write(cast(optuna.Trial, trial), text)
+    return _write(bare_trial(study, trial_id), text)
 
 
 def _write(where: optuna.Study | optuna.Trial, text: str) -> bool:

@@ -9,23 +9,32 @@ from __future__ import annotations
 import datetime
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, TypeVar
 
 from pydantic import Field, ValidationError
 
-from model.config import ModelConfig, TrainConfig
+from model.config import FROM_DATA, BadField, Config, ModelConfig, TrainConfig
+from model.known_sets import title_of
 from nkat_errors import BadInput
 from search.export.best_check import OVER_ALL, check_scores
-from search.file.search_file import SearchFile, dump_yaml
-from search.file.sections import FROM_DATA, DatasetSection, HeldOut, Section, first_problem
-from search.file.yaml_text import Problem, YamlSource, read_file, read_yaml
+from search.file.problems import first_problem
+from search.file.search_file import SearchFile
+from search.file.sections import (
+    DatasetSection,
+    HeldOut,
+    ModelSection,
+    Section,
+    TrainSection,
+)
+from search.file.yaml_text import KeyPath, Problem, YamlSource, dump_yaml, read_file, read_yaml
 from search.provenance import DataSource, code_version, package_versions
-from search.score.explain import TITLES
 from search.score.gate import threshold_text
 from search.score.tpe_score import LambdaReading
 from search.study.trial_record import TrialRecord
 
 FORMAT = "nkat-best/1"
+
+S = TypeVar("S", bound=Section)
 
 
 class BestScore(Section):
@@ -70,6 +79,7 @@ class BestDataset(Section):
 
     name: str
     epochs: int = Field(ge=1)
+    train: TrainSection = Field(default_factory=TrainSection)
     limit: int | None = None
     validation: HeldOut
     synthetic: bool = False
@@ -83,6 +93,7 @@ class BestDataset(Section):
         return DatasetSection(
             name=self.name,
             epochs=self.epochs,
+            train=self.train,
             limit=self.limit,
             validation=self.validation,
             synthetic=self.synthetic,
@@ -262,9 +273,11 @@ def _dataset(
     entry: DatasetSection, search_file: SearchFile, train: TrainConfig, source: DataSource | None
 ) -> dict[str, Any]:
     """A data set's section: how the file uses it and, where a worker said so, what it was."""
+    recipe = entry.recipe()
     return {
         "name": entry.name,
-        "epochs": entry.epochs if entry.epochs is not None else train.epochs,
+        "epochs": recipe.pop("epochs", train.epochs),
+        "train": recipe,
         "limit": entry.limit,
         "validation": search_file.held_out(entry),
         "synthetic": entry.synthetic or (source is not None and source.source == "synthetic"),
@@ -286,9 +299,7 @@ def data_notes(datasets: list[dict[str, Any]], *, cut_down: bool) -> list[str]:
             notes.append(f"{name}: rendered (synthetic) images, no real data")
         if row["stand_in_for"]:
             original = row["stand_in_for"]
-            notes.append(
-                f"{name} stands in for {TITLES.get(original, original)}, which could not be had"
-            )
+            notes.append(f"{name} stands in for {title_of(original)}, which could not be had")
     return notes
 
 
@@ -318,15 +329,25 @@ def load_best(path: Path) -> BestFile:
 def _build(source: YamlSource) -> BestFile:
     if "format" not in source.data:
         raise Problem((), f"key 'format' is missing: not an exported configuration ({FORMAT})")
-    try:
-        best = BestFile.model_validate(source.data)
-    except ValidationError as error:
-        known = tuple(f.alias or name for name, f in BestFile.model_fields.items())
-        raise first_problem(error, source.data, known=known) from None
-    for section, build in (("model", ModelConfig.from_dict), ("train", TrainConfig.from_dict)):
-        try:
-            build(source.data[section])
-        except (BadInput, TypeError) as error:
-            raise Problem((section,), f"{section}: {error}") from None
+    best = _checked(BestFile, source.data, ())
+    _check_config(ModelConfig, ModelSection, source.data, "model")
+    _check_config(TrainConfig, TrainSection, source.data, "train")
     check_scores(best)
     return best
+
+
+def _check_config(
+    config: type[Config], section: type[Section], data: dict[str, Any], key: str
+) -> None:
+    _checked(section, data[key], (key,))
+    try:
+        config.from_dict(data[key])
+    except BadField as error:  # each field is good, but not all of them together
+        raise Problem((key, error.fields[0]), f"{key}.{error}") from None
+
+
+def _checked(section: type[S], data: Any, place: KeyPath) -> S:
+    try:
+        return section.model_validate(data)
+    except ValidationError as error:
+        raise first_problem(error, data, section=section, prefix=place) from None

@@ -9,11 +9,12 @@ from typing import Any
 
 from model.config import ModelConfig, TrainConfig
 from search.export.best_file import BestFile, is_best_file, load_best
-from search.file.search_file import SearchFile, load_search_file
+from search.file.load import load_search_file
+from search.file.search_file import SearchFile
+from search.file.sections import DatasetSection
+from search.score.gate import SOURCE_GATE
 from search.score.tpe_score import LambdaReading
-
-SOURCE_GATE = ("cifar10", 0.60)
-"""The source's gate, where no file names one."""
+from search.space import Value
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,6 +38,22 @@ class Chosen:
     gate: tuple[str, float]
     search_file: SearchFile | None = None
     best: BestFile | None = None
+
+    def own_recipes(self) -> dict[str, dict[str, Value]]:
+        """The fields of the recipe that single data sets have for themselves, by set."""
+        entries: tuple[DatasetSection, ...] = ()
+        if self.search_file is not None:
+            entries = self.search_file.datasets
+        elif self.best is not None:
+            entries = tuple(one.entry() for one in self.best.datasets)
+        recipes = {entry.name: entry.recipe() for entry in entries}
+        return {
+            name: differs for name, recipe in recipes.items() if (differs := self._new(recipe))
+        }
+
+    def _new(self, recipe: Mapping[str, Value]) -> dict[str, Value]:
+        usual = self.train.to_dict()
+        return {name: value for name, value in recipe.items() if value != usual[name]}
 
 
 def choose(

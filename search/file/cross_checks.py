@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
-from model.config import ModelConfig, TrainConfig
-from nkat_errors import BadInput
-from search.file.sections import MODEL_HINTS, TRAIN_HINTS
+from model.config import FROM_DATA, ModelConfig, Rule, TrainConfig, warmup_fits
+from search.file.search_file import SearchFile
+from search.file.sections import MODEL_FIELDS, TRAIN_FIELDS
 from search.file.yaml_text import KeyPath, Problem, dotted
 from search.score.tpe_score import accuracy_needed, lambda_counted, lambda_theory, largest_score
-
-if TYPE_CHECKING:
-    from search.file.search_file import SearchFile
 
 
 def check_together(search_file: SearchFile) -> tuple[str, ...]:
@@ -24,14 +22,19 @@ def check_together(search_file: SearchFile) -> tuple[str, ...]:
     """
     _check_datasets(search_file)
     _check_fixed_and_searched(search_file)
-    _check_combinations(search_file)
-    _check_warmup(search_file)
+    _check_rules(search_file)
     return (*_check_threshold(search_file), *_check_limits(search_file))
 
 
 def _check_datasets(search_file: SearchFile) -> None:
     seen: dict[str, int] = {}
     for index, entry in enumerate(search_file.datasets):
+        if entry.epochs is not None and "epochs" in entry.train.given():
+            raise Problem(
+                ("datasets", index, "train", "epochs"),
+                f"datasets[{index}].train.epochs: datasets[{index}].epochs = {entry.epochs} says "
+                "the same; remove one of the two",
+            )
         for name in (entry.name, *entry.alternatives):
             if name in seen:
                 raise Problem(
@@ -59,75 +62,77 @@ def _check_fixed_and_searched(search_file: SearchFile) -> None:
                 )
 
 
-INTERACTING = {"model": ("embed_dim", "heads", "split_heads"), "train": ("mixup", "cutmix")}
-"""Fields that ModelConfig and TrainConfig judge together; all others stand alone."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Scope:
+    """Where a field's values stand, for the network or for the recipe of one data set."""
 
+    search_file: SearchFile
+    section: str
+    index: int | None = None
 
-def _check_combinations(search_file: SearchFile) -> None:
-    """Builds every combination of the fields that interact, and every value of the
-    others once: so each configuration of the space can be built."""
-    values = {name: p.values() for name, p in search_file.space.parameters.items()}
-    for section, hints in (("model", MODEL_HINTS), ("train", TRAIN_HINTS)):
-        together = [name for name in INTERACTING[section] if name in values]
-        for combination in itertools.product(*(values[name] for name in together)):
-            chosen = dict(zip(together, combination, strict=True))
-            _build(search_file, section, chosen, set(together))
-        for name in values:
-            if name in hints and name not in together:
-                for value in values[name]:
-                    _build(search_file, section, chosen | {name: value}, {name})
-
-
-def _build(
-    search_file: SearchFile, section: str, params: dict[str, Any], blamed: set[str]
-) -> None:
-    config: type[ModelConfig] | type[TrainConfig]
-    if section == "model":
-        config, fixed = ModelConfig, dict(search_file.model)
-    else:
-        config, fixed = TrainConfig, dict(search_file.train)
-    try:
-        config(**{**fixed, **params})
-    except BadInput as error:
-        path = _blame(str(error), section, fixed, blamed)
-        chosen = ", ".join(f"{name} = {params[name]!r}" for name in params if name in blamed)
-        searched = f" (among the searched: {chosen})" if chosen else ""
-        raise Problem(path, f"{dotted(path[:1])}.{error}{searched}") from None
-
-
-def _blame(message: str, section: str, fixed: dict[str, Any], searched: set[str]) -> KeyPath:
-    """The key that a configuration's message (`name = value: must be rule`) is about."""
-    names = message.split(" = ")[0].split(" + ")
-    for name in names:
-        if name in searched:
+    def place(self, name: str) -> KeyPath | None:
+        """The key that decides a field; None where its default does."""
+        if self.index is not None:
+            entry = self.search_file.datasets[self.index]
+            if name == "epochs" and entry.epochs is not None:
+                return ("datasets", self.index, "epochs")
+            if name in entry.recipe():
+                return ("datasets", self.index, "train", name)
+        if name in self.search_file.space.parameters:
             return ("space", name)
-    for name in names:
-        if name in fixed:
-            return (section, name)
-    return ("space", sorted(searched)[0]) if searched else (section, names[0])
+        return (self.section, name) if name in self._fixed else None
+
+    def values(self, name: str) -> list[Any]:
+        """Every value that a trial can get."""
+        place = self.place(name)
+        if place is None:
+            return [(MODEL_FIELDS | TRAIN_FIELDS)[name].default]
+        if place[0] == "space":
+            return self.search_file.space.parameters[name].values()
+        if place[0] == "datasets" and self.index is not None:
+            return [self.search_file.datasets[self.index].recipe()[name]]
+        return [self._fixed[name]]
+
+    def combinations(self, names: Sequence[str]) -> Iterator[dict[str, Any]]:
+        """Every combination of these fields that a trial can get."""
+        for values in itertools.product(*(self.values(name) for name in names)):
+            yield dict(zip(names, values, strict=True))
+
+    @property
+    def _fixed(self) -> Mapping[str, Any]:
+        return self.search_file.model if self.section == "model" else self.search_file.train
 
 
-def _check_warmup(search_file: SearchFile) -> None:
-    """Warm-up must end before training does, on every data set."""
+def _check_rules(search_file: SearchFile) -> None:
+    """Whatever fields a rule is about, every combination of their values must keep it, on
+    every data set: so each configuration of the space can be built."""
+    network = _Scope(search_file=search_file, section="model")
+    for rule in ModelConfig.RULES:
+        if not set(rule.fields) & set(FROM_DATA):
+            _check_rule(rule, network)
+    for index in range(len(search_file.datasets)):
+        recipe = _Scope(search_file=search_file, section="train", index=index)
+        for rule in TrainConfig.RULES:
+            _check_rule(rule, recipe)
+        # A default warm-up is cut to half of a short run, one that somebody wrote is not.
+        if recipe.place("warmup") is not None:
+            _check_rule(warmup_fits, recipe)
 
-    def all_values(name: str) -> list[Any]:
-        if name in search_file.space.parameters:
-            return search_file.space.parameters[name].values()
-        return [search_file.train.get(name, getattr(TrainConfig(), name))]
 
-    warmup = max(all_values("warmup"))
-    shortest = min(all_values("epochs"))
-    place: KeyPath = ("train", "warmup")
-    if "warmup" in search_file.space.parameters:
-        place = ("space", "warmup")
-    for index, entry in enumerate(search_file.datasets):
-        epochs = entry.epochs if entry.epochs is not None else shortest
-        if warmup >= epochs:
-            where = f"datasets[{index}].epochs" if entry.epochs is not None else "epochs"
-            raise Problem(
-                place,
-                f"{dotted(place)} = {warmup}: must be less than {where} = {epochs}",
-            )
+def _check_rule(rule: Rule, scope: _Scope) -> None:
+    for chosen in scope.combinations(rule.fields):
+        why = rule.why_not(chosen)
+        if why is None:
+            continue
+        places = {name: place for name in rule.fields if (place := scope.place(name))}
+        blamed = next(iter(places.values()), (scope.section,))
+        others = [
+            f"{dotted(place)} = {chosen[name]!r}"
+            for name, place in places.items()
+            if place != blamed
+        ]
+        also = f" (with {', '.join(others)})" if others else ""
+        raise Problem(blamed, f"{dotted(blamed[:-1])}.{why}{also}")
 
 
 def lambdas_of_space(search_file: SearchFile) -> list[tuple[float, dict[str, Any]]] | None:
@@ -138,7 +143,7 @@ def lambdas_of_space(search_file: SearchFile) -> list[tuple[float, dict[str, Any
         return None
     names = ("conv_stem", "embed_dim") if reading == "theory" else ("depth",)
     result = []
-    for chosen in _networks(search_file, names):
+    for chosen in _Scope(search_file=search_file, section="model").combinations(names):
         if reading == "theory":
             lam = lambda_theory(**chosen)
         else:
@@ -147,24 +152,13 @@ def lambdas_of_space(search_file: SearchFile) -> list[tuple[float, dict[str, Any
     return sorted(result, key=lambda item: item[0])
 
 
-def _networks(search_file: SearchFile, names: Sequence[str]) -> Iterator[dict[str, Any]]:
-    """Every combination of these ModelConfig fields that the file allows."""
-    lists = []
-    for name in names:
-        if name in search_file.space.parameters:
-            lists.append(search_file.space.parameters[name].values())
-        else:
-            lists.append([search_file.model.get(name, getattr(ModelConfig(), name))])
-    for values in itertools.product(*lists):
-        yield dict(zip(names, values, strict=True))
-
-
 def _check_limits(search_file: SearchFile) -> tuple[str, ...]:
     """Some networks must keep the limit; that others do not is worth a warning."""
     limit = search_file.limits.tokens
     if limit is None:
         return ()
-    networks = list(_networks(search_file, ("conv_stem", "patch_size", "pool")))
+    network = _Scope(search_file=search_file, section="model")
+    networks = list(network.combinations(("conv_stem", "patch_size", "pool")))
     tokens = [ModelConfig.from_dict(chosen).tokens for chosen in networks]
     beyond = sum(count > limit for count in tokens)
     if beyond == len(tokens):

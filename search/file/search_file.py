@@ -1,43 +1,31 @@
-"""The search file: what is fixed, what is searched, on which data, behind which gate.
+"""A checked search file: what is fixed, what is searched, on which data, behind which gate.
 
-    search_file = load_search_file(Path("configs/search.yaml"))
+    search_file = load_search_file(Path("configs/search.yaml"))  # search/file/load.py
     params = search_file.space.suggest(trial)
     model_config, train_config = search_file.resolve(params)
 
-configs/search.yaml documents every key.  No torch here: workers' parents load it.
+No torch here: workers' parents load it.
 """
 
 from __future__ import annotations
 
 import hashlib
-import io
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any, Protocol
-
-from pydantic import ValidationError
-from ruamel.yaml import YAML
 
 from model.config import ModelConfig, TrainConfig
 from nkat_errors import BadInput
-from search.file.cross_checks import check_together
 from search.file.sections import (
-    FROM_DATA,
-    KNOWN_KEYS,
-    MODEL_HINTS,
+    MODEL_FIELDS,
+    TRAIN_FIELDS,
     DatasetSection,
-    FileSections,
     GateSection,
     LimitsSection,
-    ModelSection,
     ServiceSection,
-    TrainSection,
-    first_problem,
 )
-from search.file.space_section import parse_space
-from search.file.yaml_text import Problem, YamlSource, read_file, read_yaml
+from search.file.yaml_text import dump_yaml
 from search.score.gate import Gate
 from search.score.tpe_score import LambdaReading
 from search.space import Space, Value
@@ -122,7 +110,7 @@ class SearchFile:
 
         Args:
             params: a value for every key of the space, and no other.
-            dataset: gives the recipe this set's own `epochs`, if the file has some.
+            dataset: gives the recipe this set's own fields, if the file has some.
 
         Raises:
             BadInput: a key too many or too few, or values that do not fit together.
@@ -167,16 +155,16 @@ class SearchFile:
         model: dict[str, Any] = {**self.model}
         train: dict[str, Any] = {**self.train}
         for name, value in params.items():
-            (model if name in MODEL_HINTS else train)[name] = value
-        if dataset is not None and (epochs := self.dataset(dataset).epochs) is not None:
-            train["epochs"] = epochs
+            (model if name in MODEL_FIELDS else train)[name] = value
+        if dataset is not None:
+            train |= self.dataset(dataset).recipe()
         return ModelConfig.from_dict(model), TrainConfig.from_dict(train)
 
     def resolve_for(
         self, params: Mapping[str, Value], entry: DatasetSection, images: ImageFacts
     ) -> tuple[ModelConfig, TrainConfig]:
-        """The same configuration on one data set: its image shape and classes, its
-        own `epochs` if the file gives some, no flips where the set forbids them."""
+        """The same configuration on one data set: its image shape and classes, the fields
+        of the recipe that it has for itself, no flips where the set forbids them."""
         model, train = self.resolve(params, entry.name)
         return (
             model.for_images(
@@ -188,7 +176,7 @@ class SearchFile:
     def baseline(self) -> dict[str, Value]:
         """The fields' defaults (the source's baseline) as parameters of this space,
         where the space has them; else its first value."""
-        defaults = {**ModelConfig().to_dict(), **TrainConfig().to_dict()}
+        defaults = {k: facts.default for k, facts in (MODEL_FIELDS | TRAIN_FIELDS).items()}
         return {
             name: defaults[name] if parameter.has(defaults[name]) else parameter.values()[0]
             for name, parameter in self.space.parameters.items()
@@ -200,27 +188,35 @@ class SearchFile:
         Not in it, so free to change between runs: study and title, n_trials (the
         budget may be raised), service, and what only steers where data comes from
         (alternatives, synthetic_fallback, stand_in_for; the data set's own name is
-        in it).  Fields left out of `model` and `train` count with their defaults.
+        in it).  Fields left out of `model` and `train` count with their defaults; a limit
+        or a set's own recipe that is left out is not named, so that files from before
+        there were any keep their hash.
         """
         searched = set(self.space.parameters)
-        model = {**ModelConfig().to_dict(), **self.model}
-        train = {**TrainConfig().to_dict(), **self.train}
-        left_out = searched | set(FROM_DATA)
+        model = {k: facts.default for k, facts in MODEL_FIELDS.items()} | dict(self.model)
+        train = {k: facts.default for k, facts in TRAIN_FIELDS.items()} | dict(self.train)
         return {
             "cut_down": self.cut_down,
             "seed": self.seed,
             "lambda": self.lambda_reading,
             "gate": self.gate.model_dump(),
-            "datasets": [
-                entry.model_dump(include={"name", "epochs", "limit", "synthetic"})
-                | {"validation": self.held_out(entry)}
-                for entry in self.datasets
-            ],
-            "model": {k: v for k, v in model.items() if k not in left_out},
+            "datasets": [self._entry_identity(entry) for entry in self.datasets],
+            "model": {k: v for k, v in model.items() if k not in searched},
             "train": {k: v for k, v in train.items() if k not in searched},
             "space": {k: p.to_plain() for k, p in self.space.parameters.items()},
             **self._limits(),
         }
+
+    def _entry_identity(self, entry: DatasetSection) -> dict[str, Any]:
+        recipe = entry.recipe()
+        identity: dict[str, Any] = {
+            "name": entry.name,
+            "epochs": recipe.pop("epochs", None),
+            "limit": entry.limit,
+            "synthetic": entry.synthetic,
+            "validation": self.held_out(entry),
+        }
+        return identity | ({"train": recipe} if recipe else {})
 
     def _limits(self) -> dict[str, Any]:
         limits = self.limits.model_dump(exclude_none=True)
@@ -262,63 +258,13 @@ class SearchFile:
         return replace(self, datasets=entries, gate=gate)
 
 
-def load_search_file(path: Path) -> SearchFile:
-    """Reads and checks a search file.
-
-    Raises:
-        BadInput: anything wrong with it, in one sentence with key, line and value.
-    """
-    return parse_search_text(read_file(path), name=str(path))
-
-
-def parse_search_text(text: str, *, name: str = "search file") -> SearchFile:
-    """As `load_search_file`, for a text (what a study stores); `name` stands in errors."""
-    source = read_yaml(text, name=name)
-    try:
-        return _build(source)
-    except Problem as problem:
-        raise source.error(problem) from None
-
-
-def _build(source: YamlSource) -> SearchFile:
-    try:
-        sections = FileSections.model_validate(source.data)
-    except ValidationError as error:
-        raise first_problem(error, source.data, known=KNOWN_KEYS[""]) from None
-    for key, model in (("model", ModelSection), ("train", TrainSection)):
-        plain = source.data.get(key, {})
-        for name in FROM_DATA:
-            if name in plain:
-                raise Problem((key, name), f"{key}.{name}: the data set decides it; remove it")
-        try:
-            model.model_validate(plain)
-        except ValidationError as error:
-            raise first_problem(error, plain, known=KNOWN_KEYS[key], prefix=(key,)) from None
-    parsed = SearchFile(
-        study=sections.study,
-        title=sections.title,
-        cut_down=sections.cut_down,
-        n_trials=sections.n_trials,
-        seed=sections.seed,
-        lambda_reading=sections.lambda_reading,
-        gate=sections.gate,
-        datasets=sections.datasets,
-        validation=sections.validation,
-        synthetic_fallback=sections.synthetic_fallback,
-        model=sections.model,
-        train=sections.train,
-        space=Space(parse_space(sections.space)),
-        limits=sections.limits,
-        service=sections.service,
-    )
-    return replace(parsed, warnings=check_together(parsed))
-
-
 def _entry_to_dict(entry: DatasetSection) -> dict[str, Any]:
-    plain = entry.model_dump(exclude_defaults=True)
+    plain = entry.model_dump(exclude_defaults=True, exclude={"train"})
     if "alternatives" in plain:
         plain["alternatives"] = list(plain["alternatives"])
-    return plain
+    # A field that is given as its default may still differ from the file's own value.
+    recipe = entry.train.given()
+    return plain | ({"train": recipe} if recipe else {})
 
 
 def _numbers_alike(value: Any) -> Any:
@@ -330,14 +276,3 @@ def _numbers_alike(value: Any) -> Any:
     if isinstance(value, float) and value.is_integer():
         return int(value)
     return value
-
-
-def dump_yaml(plain: Mapping[str, Any]) -> str:
-    """Plain values as YAML 1.2, keys in their order."""
-    yaml = YAML(typ="safe", pure=True)
-    yaml.default_flow_style = False
-    yaml.sort_base_mapping_type_on_output = False  # type: ignore[assignment]
-    yaml.width = 96
-    stream = io.StringIO()
-    yaml.dump(dict(plain), stream)
-    return stream.getvalue()

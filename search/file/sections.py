@@ -1,14 +1,13 @@
 """The shape of a search file, section by section, for pydantic to check.
 
-`model` and `train` are made from the fields of `ModelConfig` and `TrainConfig`,
-so a new field there is a new key here.
+`model` and `train` are made from the fields of `ModelConfig` and `TrainConfig`, so a new
+field there is a new key here.  `search/file/json_schema.py` makes the JSON schema of these
+classes; their descriptions are what an editor shows.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import fields
-from typing import Annotated, Any, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import (
     BaseModel,
@@ -16,28 +15,64 @@ from pydantic import (
     Discriminator,
     Field,
     Tag,
-    ValidationError,
     create_model,
     field_validator,
 )
 
-from model.config import ModelConfig, TrainConfig
-from search.file.yaml_text import KeyPath, Problem, dotted, nearest
+from model.config import FROM_DATA, FieldFacts, ModelConfig, TrainConfig, facts_of
+from model.config.facts import STRICT
 from search.score.tpe_score import LambdaReading
+from search.space import Value
 
 NAME = r"^[A-Za-z0-9][A-Za-z0-9_.-]*$"
 
-FROM_DATA = ("image_size", "channels", "classes")
-"""ModelConfig fields that a search file cannot set: the data set decides them."""
+MOST_TRIALS = 1_000_000
+"""Far more than any search needs; a larger number is a slip of the finger."""
 
-MODEL_HINTS = {k: v for k, v in get_type_hints(ModelConfig).items() if k not in FROM_DATA}
-TRAIN_HINTS = get_type_hints(TrainConfig)
+LARGEST_SEED = 2**32 - 1
+"""The sampler's generator takes no larger one."""
+
+MODEL_FIELDS: dict[str, FieldFacts] = {
+    name: facts for name, facts in facts_of(ModelConfig).items() if name not in FROM_DATA
+}
+"""What a search file may say about the network."""
+
+TRAIN_FIELDS: dict[str, FieldFacts] = facts_of(TrainConfig)
+"""What a search file may say about the training recipe."""
 
 
 class Section(BaseModel):
-    """Unknown keys, conversions (`"5"` for 5), NaN and infinity are errors."""
+    """Part of a file: unknown keys, conversions, NaN and infinity are errors."""
 
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
+    model_config = ConfigDict(**STRICT, frozen=True)
+
+
+class ConfigSection(Section):
+    """Some fields of a configuration, by name."""
+
+    def given(self) -> dict[str, Value]:
+        """The fields that stand in the file."""
+        return self.model_dump(exclude_unset=True)
+
+
+if TYPE_CHECKING:
+
+    class ModelSection(ConfigSection):
+        """Fields of the network."""
+
+    class TrainSection(ConfigSection):
+        """Fields of the training recipe."""
+
+else:
+
+    def _section(name: str, fields: dict[str, FieldFacts], *, doc: str) -> type[ConfigSection]:
+        members = {key: (facts.annotation, facts.default) for key, facts in fields.items()}
+        return create_model(
+            name, __base__=ConfigSection, __doc__=doc, __module__=__name__, **members
+        )
+
+    ModelSection = _section("ModelSection", MODEL_FIELDS, doc="Fields of the network.")
+    TrainSection = _section("TrainSection", TRAIN_FIELDS, doc="Fields of the training recipe.")
 
 
 def _held_out_kind(value: object) -> str:
@@ -52,96 +87,137 @@ HeldOut = Annotated[
 
 
 class GateSection(Section):
-    """Stage 1: the data set it trains on and the local TPE score that passes."""
+    """Stage 1."""
 
-    dataset: str = Field(pattern=NAME)
-    threshold: float = Field(gt=0)
+    dataset: str = Field(pattern=NAME, description="the set it trains on, the first of datasets")
+    threshold: float = Field(gt=0, description="the local TPE score that passes")
 
 
 class DatasetSection(Section):
-    """One data set of the search.
+    """One data set of the search."""
 
-    Args:
-        name: cifar10, mnist, fashion_mnist, emnist_letters, or NAME of a NAME.npz.
-        epochs: overrides `train.epochs` on this set.
-        limit: training images kept at most (the validation part is not counted).
-        validation: overrides the file's `validation` on this set.
-        alternatives: sets that may stand in when this one can be had neither from
-            the data folder nor by download; settled once, when a study is made.
-        synthetic: rendered images in the set's shape instead of the set.
-        stand_in_for: the set this one replaced (written when a study is made).
-    """
+    name: str = Field(pattern=NAME, description="a known set, or NAME of a NAME.npz")
+    epochs: int | None = Field(
+        default=None, ge=1, description="instead of train.epochs on this set"
+    )
+    train: TrainSection = Field(
+        default_factory=TrainSection,
+        description="fields of the recipe that are different on this set, searched ones included",
+    )
+    limit: int | None = Field(
+        default=None,
+        ge=10,
+        description="training images kept at most (the validation part is not counted)",
+    )
+    validation: HeldOut | None = Field(
+        default=None, description="instead of the file's `validation` on this set"
+    )
+    alternatives: Annotated[tuple[str, ...], Field(strict=False)] = Field(
+        default=(),
+        description="sets that may stand in, under their own names, when this one can be had "
+        "neither from the data folder nor by download",
+    )
+    synthetic: bool = Field(
+        default=False, description="rendered images in the set's shape instead of the set"
+    )
+    stand_in_for: str | None = Field(
+        default=None, description="the set this one replaced (written when a study is made)"
+    )
 
-    name: str = Field(pattern=NAME)
-    epochs: int | None = Field(default=None, ge=1)
-    limit: int | None = Field(default=None, ge=10)
-    validation: HeldOut | None = None
-    alternatives: Annotated[tuple[str, ...], Field(strict=False)] = ()
-    synthetic: bool = False
-    stand_in_for: str | None = None
+    def recipe(self) -> dict[str, Value]:
+        """The fields of TrainConfig that this set has for itself."""
+        short = {} if self.epochs is None else {"epochs": self.epochs}
+        return self.train.given() | short
 
 
 class LimitsSection(Section):
-    """What a configuration of the space may cost at most; a costlier one is not trained.
+    """What a configuration may cost at most; a costlier one is not trained."""
 
-    Args:
-        tokens: largest number of tokens, counted on 32x32 images (class token included).
-    """
-
-    tokens: int | None = Field(default=None, ge=1)
+    tokens: int | None = Field(
+        default=None,
+        ge=1,
+        description="most tokens of a 32x32 image, class token included",
+    )
 
 
 class ServiceSection(Section):
-    """How the search is kept alive; none of it changes what a score means.
+    """How the search is kept alive; none of it changes what a score means."""
 
-    Args:
-        lease_s: seconds without a worker's beat until its trial is given to another.
-        max_attempts: times a trial is tried before it is given up.
-        checkpoint_every_s: least seconds between two checkpoints, which are written at the
-            end of an epoch (on a GPU an epoch can take less time than its checkpoint);
-            the end of a data set is always saved.
-        stall_s: seconds without progress until a training is ended as stalled.
-        max_worker_failures: failures in a row after which a worker stops itself.
-        max_failure_rate: share of failed attempts above which the search pauses.
-        bound_check: stop stage 2 when the best score so far is out of reach.
-    """
-
-    lease_s: float = Field(default=60, ge=1)
-    max_attempts: int = Field(default=3, ge=1)
-    checkpoint_every_s: float = Field(default=30, ge=0)
-    stall_s: float = Field(default=600, ge=1)
-    max_worker_failures: int = Field(default=3, ge=1)
-    max_failure_rate: float = Field(default=0.5, gt=0, le=1)
-    bound_check: bool = True
-
-
-def _fixed_section(name: str, config: type, hints: dict[str, Any]) -> type[BaseModel]:
-    defaults = {field.name: field.default for field in fields(config)}
-    members: dict[str, Any] = {key: (hint, defaults[key]) for key, hint in hints.items()}
-    made: type[BaseModel] = create_model(name, __base__=Section, **members)
-    return made
-
-
-ModelSection = _fixed_section("ModelSection", ModelConfig, MODEL_HINTS)
-TrainSection = _fixed_section("TrainSection", TrainConfig, TRAIN_HINTS)
+    lease_s: float = Field(
+        default=60,
+        ge=1,
+        description="seconds without a worker's beat until its trial is given to another",
+    )
+    max_attempts: int = Field(
+        default=3, ge=1, le=1000, description="tries of a trial before it is given up"
+    )
+    checkpoint_every_s: float = Field(
+        default=30,
+        ge=0,
+        description="least seconds between two checkpoints, which are written at the end of an "
+        "epoch (on a GPU an epoch can take less time than its checkpoint); the end of a data set "
+        "is always saved",
+    )
+    stall_s: float = Field(
+        default=600,
+        ge=1,
+        description="seconds without progress until a training is ended as stalled",
+    )
+    max_worker_failures: int = Field(
+        default=3, ge=1, description="failures in a row after which a worker stops itself"
+    )
+    max_failure_rate: float = Field(
+        default=0.5,
+        gt=0,
+        le=1,
+        description="share of failed attempts above which the search pauses",
+    )
+    bound_check: bool = Field(
+        default=True, description="stop stage 2 when the best score so far is out of reach"
+    )
 
 
 class FileSections(Section):
-    """The whole file; `model`, `train` and `space` are looked at again later."""
+    """The whole file; `space` is looked at again later."""
 
-    study: str = Field(pattern=NAME)
-    title: str = ""
-    cut_down: bool = False
-    n_trials: int = Field(ge=1)
-    seed: int = Field(default=0, ge=0)
-    lambda_reading: LambdaReading = Field(default="theory", alias="lambda")
+    study: str = Field(pattern=NAME, description="the study's name in the database")
+    title: str = Field(default="", description="free text for reports")
+    cut_down: bool = Field(
+        default=False, description="not the full search; said wherever a result is shown"
+    )
+    n_trials: int = Field(
+        ge=1, le=MOST_TRIALS, description="trials that end (complete or stopped)"
+    )
+    seed: int = Field(
+        default=0,
+        ge=0,
+        le=LARGEST_SEED,
+        description="of the sampler, the validation splits and the trainings",
+    )
+    lambda_reading: LambdaReading = Field(
+        default="theory",
+        alias="lambda",
+        description="the reading of lambda that divides accuracies; all three are recorded",
+    )
     gate: GateSection
-    datasets: Annotated[tuple[DatasetSection, ...], Field(strict=False, min_length=1)]
-    validation: HeldOut = 0.1
-    synthetic_fallback: bool = False
-    model: dict[str, Any] = Field(default_factory=dict)
-    train: dict[str, Any] = Field(default_factory=dict)
-    space: dict[str, Any] = Field(min_length=1)
+    datasets: Annotated[tuple[DatasetSection, ...], Field(strict=False)] = Field(
+        min_length=1, description="all data sets: the gate's first, then stage 2's in order"
+    )
+    validation: HeldOut = Field(
+        default=0.1, description="held out of the training images: a share, or a count"
+    )
+    synthetic_fallback: bool = Field(
+        default=False, description="rendered images for a set that can be had in no way"
+    )
+    model: ModelSection = Field(
+        default_factory=ModelSection, description="fixed fields of the network"
+    )
+    train: TrainSection = Field(
+        default_factory=TrainSection, description="fixed fields of the training recipe"
+    )
+    space: dict[str, Any] = Field(
+        min_length=1, description="searched fields of model and train: choices or ranges"
+    )
     limits: LimitsSection = Field(default_factory=LimitsSection)
     service: ServiceSection = Field(default_factory=ServiceSection)
 
@@ -152,84 +228,3 @@ class FileSections(Section):
         if isinstance(value, list):
             return [{"name": item} if isinstance(item, str) else item for item in value]
         return value
-
-
-KNOWN_KEYS: dict[str, tuple[str, ...]] = {
-    "": tuple(f.alias or name for name, f in FileSections.model_fields.items()),
-    "gate": tuple(GateSection.model_fields),
-    "datasets": tuple(DatasetSection.model_fields),
-    "limits": tuple(LimitsSection.model_fields),
-    "service": tuple(ServiceSection.model_fields),
-    "model": tuple(MODEL_HINTS),
-    "train": tuple(TRAIN_HINTS),
-}
-
-_RULES = {
-    "int_type": "a whole number",
-    "int_from_float": "a whole number",
-    "float_type": "a number",
-    "finite_number": "a finite number",
-    "bool_type": "true or false",
-    "string_type": "a text",
-    "none_required": "null",
-    "model_type": "a mapping (`key: value` lines)",
-    "dict_type": "a mapping (`key: value` lines)",
-    "model_attributes_type": "a mapping (`key: value` lines)",
-    "list_type": "a list",
-    "tuple_type": "a list",
-    "string_pattern_mismatch": "a name of letters, digits, '_', '-' and '.'",
-    "greater_than_equal": ">= {ge}",
-    "greater_than": "> {gt}",
-    "less_than_equal": "<= {le}",
-    "less_than": "< {lt}",
-    "literal_error": "one of {expected}",
-    "too_short": "a list or mapping with at least {min_length} entry",
-}
-
-
-def first_problem(
-    error: ValidationError, data: Any, *, known: Sequence[str], prefix: KeyPath = ()
-) -> Problem:
-    """The first of pydantic's errors, in this project's one-sentence form.
-
-    Args:
-        error: what pydantic raised.
-        data: the plain value it was given.
-        known: the valid keys at the place of an unknown one, where `KNOWN_KEYS`
-            has none for it.
-        prefix: where `data` stands in the file.
-    """
-    errors = error.errors(include_url=False)
-    # Unknown keys first: a misspelt key is also a missing one, and only the first
-    # of the two says what to do.
-    errors.sort(key=lambda item: item["type"] != "extra_forbidden")
-    first = errors[0]
-    path = _real_path(first["loc"], data)
-    full = (*prefix, *path)
-    if first["type"] == "extra_forbidden":
-        section = str(full[0]) if len(full) > 1 else ""
-        names = KNOWN_KEYS.get(section, known)
-        return Problem(full, f"unknown key {dotted(full)}{nearest(full[-1], names)}")
-    if first["type"] == "missing":
-        missing = dotted((*full, str(first["loc"][-1])))
-        return Problem(full, f"key {missing!r} is missing")
-    rules: list[str] = []
-    for item in errors:
-        if _real_path(item["loc"], data) == path:
-            template = _RULES.get(item["type"], item["msg"].removeprefix("Input should be "))
-            rule = template.format(**item.get("ctx", {}))
-            if rule not in rules:
-                rules.append(rule)
-    return Problem(full, f"{dotted(full)} = {first['input']!r}: must be {' or '.join(rules)}")
-
-
-def _real_path(loc: tuple[int | str, ...], data: Any) -> KeyPath:
-    """pydantic's location without the names of union members."""
-    path: list[str | int] = []
-    here = data
-    for part in loc:
-        in_dict = isinstance(here, dict) and part in here
-        if in_dict or (isinstance(here, list) and isinstance(part, int) and part < len(here)):
-            here = here[part]
-            path.append(part)
-    return tuple(path)

@@ -2,37 +2,45 @@
 
 from __future__ import annotations
 
-import types
-from typing import Any, Literal, TypeVar, Union, get_args, get_origin
+from typing import Any, TypeVar
 
-from pydantic import BaseModel, Field, TypeAdapter, ValidationError
+from pydantic import BaseModel, Field, ValidationError
 
-from search.file.sections import MODEL_HINTS, TRAIN_HINTS, Section, first_problem
-from search.file.yaml_text import KeyPath, Problem, dotted, nearest
+from model.config import BadField, FieldFacts
+from nkat_errors import nearest
+from search.file.problems import first_problem
+from search.file.sections import MODEL_FIELDS, TRAIN_FIELDS, Section
+from search.file.yaml_text import KeyPath, Problem, dotted
 from search.space import Choices, FloatRange, IntRange, Parameter
 
-FIELD_HINTS: dict[str, Any] = {**MODEL_HINTS, **TRAIN_HINTS}
-"""Every field that may be searched, with its type."""
+SEARCHABLE: dict[str, FieldFacts] = {**MODEL_FIELDS, **TRAIN_FIELDS}
+"""Every field that may be searched."""
 
 M = TypeVar("M", bound=BaseModel)
 
 
-class _ChoicesInput(Section):
+class ChoicesInput(Section):
+    """One of a list, without order."""
+
     choices: list[Any] = Field(min_length=1)
 
 
-class _IntInput(Section):
+class IntInput(Section):
+    """low, low + step, ... high."""
+
     low: int
     high: int
     step: int = Field(default=1, ge=1)
-    log: bool = False
+    log: bool = Field(default=False, description="on a logarithmic scale, without a step")
 
 
-class _FloatInput(Section):
+class FloatInput(Section):
+    """low..high, continuous unless there is a step."""
+
     low: float
     high: float
     step: float | None = Field(default=None, gt=0)
-    log: bool = False
+    log: bool = Field(default=False, description="on a logarithmic scale, without a step")
 
 
 def parse_space(plain: dict[str, Any]) -> dict[str, Parameter]:
@@ -46,10 +54,11 @@ def parse_space(plain: dict[str, Any]) -> dict[str, Parameter]:
 
 def _parse(name: str, plain: Any) -> Parameter:
     path: KeyPath = ("space", name)
-    if name not in FIELD_HINTS:
-        raise Problem(path, f"unknown key {dotted(path)}{nearest(name, FIELD_HINTS)}")
+    if name not in SEARCHABLE:
+        raise Problem(path, f"unknown key {dotted(path)}{nearest(name, SEARCHABLE)}")
+    facts = SEARCHABLE[name]
     if isinstance(plain, list):
-        return _choices(name, plain, path)
+        return _choices(facts, plain, path)
     if not isinstance(plain, dict):
         raise Problem(
             path,
@@ -57,37 +66,40 @@ def _parse(name: str, plain: Any) -> Parameter:
             "{low: ..., high: ...}; a fixed value belongs under model or train",
         )
     if "choices" in plain:
-        made = _validated(_ChoicesInput, plain, path)
-        return _choices(name, made.choices, (*path, "choices"))
-    kinds = _scalar_types(FIELD_HINTS[name])
-    if float in kinds:
-        return _float_range(plain, path)
-    if int in kinds:
-        return _int_range(plain, path)
+        made = _validated(ChoicesInput, plain, path)
+        return _choices(facts, made.choices, (*path, "choices"))
+    if facts.kind is float:
+        return _float_range(facts, plain, path)
+    if facts.kind is int:
+        return _int_range(facts, plain, path)
+    example = ", ".join(facts.choices or ("false", "true"))
     raise Problem(
         path,
         f"{dotted(path)}: {name} is no number, so it needs a list of choices, for example "
-        f"{_example(FIELD_HINTS[name])}",
+        f"[{example}]",
     )
 
 
-def _choices(name: str, values: list[Any], path: KeyPath) -> Choices:
+def _choices(facts: FieldFacts, values: list[Any], path: KeyPath) -> Choices:
     if not values:
         raise Problem(path, f"{dotted(path)} = []: must have at least one choice")
-    adapter: TypeAdapter[Any] = TypeAdapter(FIELD_HINTS[name])
     for index, value in enumerate(values):
-        try:
-            adapter.validate_python(value, strict=True)
-        except ValidationError as error:
-            raise first_problem(error, value, known=(), prefix=(*path, index)) from None
+        _check_value(facts, value, (*path, index))
         if any(value == v and type(value) is type(v) for v in values[:index]):
             raise Problem((*path, index), f"{dotted(path)}: the choice {value!r} stands twice")
     return Choices(tuple(values))
 
 
-def _int_range(plain: dict[str, Any], path: KeyPath) -> IntRange:
-    made = _validated(_IntInput, plain, path)
-    _check_ends(made.low, made.high, made.log, path)
+def _check_value(facts: FieldFacts, value: Any, path: KeyPath) -> None:
+    try:
+        facts.checked(value, name=dotted(path))
+    except BadField as error:
+        raise Problem(path, str(error)) from None
+
+
+def _int_range(facts: FieldFacts, plain: dict[str, Any], path: KeyPath) -> IntRange:
+    made = _validated(IntInput, plain, path)
+    _check_ends(facts, made, path)
     if made.log and made.step != 1:
         raise _step_and_log(made.step, path)
     if (made.high - made.low) % made.step:
@@ -100,9 +112,9 @@ def _int_range(plain: dict[str, Any], path: KeyPath) -> IntRange:
     return IntRange(low=made.low, high=made.high, step=made.step, log=made.log)
 
 
-def _float_range(plain: dict[str, Any], path: KeyPath) -> FloatRange:
-    made = _validated(_FloatInput, plain, path)
-    _check_ends(made.low, made.high, made.log, path)
+def _float_range(facts: FieldFacts, plain: dict[str, Any], path: KeyPath) -> FloatRange:
+    made = _validated(FloatInput, plain, path)
+    _check_ends(facts, made, path)
     if made.step is not None:
         if made.log:
             raise _step_and_log(made.step, path)
@@ -116,15 +128,19 @@ def _float_range(plain: dict[str, Any], path: KeyPath) -> FloatRange:
     return FloatRange(low=made.low, high=made.high, step=made.step, log=made.log)
 
 
-def _check_ends(low: float, high: float, log: bool, path: KeyPath) -> None:
-    if low > high:
+def _check_ends(facts: FieldFacts, made: IntInput | FloatInput, path: KeyPath) -> None:
+    if made.low > made.high:
         raise Problem(
-            (*path, "low"), f"{dotted(path)} is empty: low = {low} is above high = {high}"
+            (*path, "low"),
+            f"{dotted(path)} is empty: low = {made.low} is above high = {made.high}",
         )
-    if log and low <= 0:
+    if made.log and made.low <= 0:
         raise Problem(
-            (*path, "low"), f"{dotted(path)}.low = {low}: must be > 0 on a logarithmic scale"
+            (*path, "low"), f"{dotted(path)}.low = {made.low}: must be > 0 on a logarithmic scale"
         )
+    # A field's values are an interval: what holds at both ends holds between them.
+    _check_value(facts, made.low, (*path, "low"))
+    _check_value(facts, made.high, (*path, "high"))
 
 
 def _step_and_log(step: float, path: KeyPath) -> Problem:
@@ -138,15 +154,4 @@ def _validated(model: type[M], plain: dict[str, Any], path: KeyPath) -> M:
     try:
         return model.model_validate(plain)
     except ValidationError as error:
-        raise first_problem(error, plain, known=tuple(model.model_fields), prefix=path) from None
-
-
-def _scalar_types(hint: Any) -> tuple[Any, ...]:
-    if get_origin(hint) in (Union, types.UnionType):
-        return get_args(hint)
-    return (hint,)
-
-
-def _example(hint: Any) -> str:
-    values = get_args(hint) if get_origin(hint) is Literal else ("false", "true")
-    return f"[{', '.join(map(str, values))}]"
+        raise first_problem(error, plain, section=model, prefix=path) from None

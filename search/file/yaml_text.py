@@ -7,8 +7,10 @@ problem with a file is told in one sentence: file, line, key path, value, rule.
 from __future__ import annotations
 
 import datetime
-import difflib
-from collections.abc import Iterable
+import io
+import math
+import re
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -37,15 +39,6 @@ def dotted(path: KeyPath) -> str:
     for part in path:
         text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else part
     return text
-
-
-def nearest(name: object, known: Iterable[str]) -> str:
-    """`; did you mean 'depth'?` for a near miss, else the list of what is known."""
-    names = list(known)
-    close = difflib.get_close_matches(str(name), names, n=1, cutoff=0.6)
-    if close:
-        return f"; did you mean {close[0]!r}?"
-    return f"; known here: {', '.join(sorted(names))}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,8 +105,23 @@ def read_yaml(text: str, *, name: str) -> YamlSource:
             f"{name} line 1: the file is {kind}, but must be a YAML mapping "
             "(`key: value` lines, as in configs/search.yaml)"
         )
-    lines: dict[KeyPath, int] = {(): 1}
-    return YamlSource(name=name, data=_plain(tree, (), lines), lines=lines)
+    plain = _PlainValues(text)
+    try:
+        data = plain.of(tree, (), 1)
+    except Problem as problem:
+        raise BadInput(f"{name} line {plain.lines[problem.path]}: {problem.text}") from None
+    return YamlSource(name=name, data=data, lines=plain.lines)
+
+
+def dump_yaml(plain: Mapping[str, Any]) -> str:
+    """Plain values as YAML 1.2, keys in their order."""
+    yaml = YAML(typ="safe", pure=True)
+    yaml.default_flow_style = False
+    yaml.sort_base_mapping_type_on_output = False  # type: ignore[assignment]
+    yaml.width = 96
+    stream = io.StringIO()
+    yaml.dump(dict(plain), stream)
+    return stream.getvalue()
 
 
 def _syntax(error: MarkedYAMLError, text: str, line: int) -> str:
@@ -134,27 +142,52 @@ def _kind(value: object) -> str:
     return "text" if isinstance(value, str) else type(value).__name__
 
 
-def _plain(node: Any, path: KeyPath, lines: dict[KeyPath, int]) -> Any:
-    if isinstance(node, CommentedMap):
-        result: dict[str, Any] = {}
-        for key, value in node.items():
-            name = key if isinstance(key, str) else str(key)
-            here = (*path, name)
-            lines[here] = node.lc.key(key)[0] + 1 if key in node.lc.data else lines[path]
-            result[name] = _plain(value, here, lines)
-        return result
-    if isinstance(node, CommentedSeq):
-        items = []
-        for index, value in enumerate(node):
-            here = (*path, index)
-            lines[here] = node.lc.item(index)[0] + 1
-            items.append(_plain(value, here, lines))
-        return items
-    if isinstance(node, bool) or node is None:
+class _PlainValues:
+    """ruamel's tree as plain values, with the line of each in `lines`."""
+
+    def __init__(self, text: str) -> None:
+        self._rows = text.splitlines()
+        self.lines: dict[KeyPath, int] = {(): 1}
+
+    def of(self, node: Any, path: KeyPath, column: int) -> Any:
+        """The plain value of a node that begins at `column` (0-based) of its line."""
+        if isinstance(node, CommentedMap):
+            return dict(self._items(node, path))
+        if isinstance(node, CommentedSeq):
+            return [self._item(node, path, index) for index in range(len(node))]
+        if isinstance(node, bool) or node is None:
+            return node
+        if isinstance(node, float) and math.isinf(node):
+            self._refuse_overflow(path, column)
+        for kind in (int, float, str):
+            if isinstance(node, kind):
+                return kind(node)
+        if isinstance(node, datetime.date):
+            return node.isoformat()
         return node
-    for kind in (int, float, str):
-        if isinstance(node, kind):
-            return kind(node)
-    if isinstance(node, datetime.date):
-        return node.isoformat()
-    return node
+
+    def _items(self, node: CommentedMap, path: KeyPath) -> Iterator[tuple[str, Any]]:
+        for key, value in node.items():
+            here = (*path, key if isinstance(key, str) else str(key))
+            if key in node.lc.data:
+                self.lines[here] = node.lc.key(key)[0] + 1
+                column = node.lc.value(key)[1]
+            else:  # merged in from an anchor
+                self.lines[here], column = self.lines[path], 0
+            yield str(here[-1]), self.of(value, here, column)
+
+    def _item(self, node: CommentedSeq, path: KeyPath, index: int) -> Any:
+        here = (*path, index)
+        line, column = node.lc.item(index)
+        self.lines[here] = line + 1
+        return self.of(node[index], here, column)
+
+    def _refuse_overflow(self, path: KeyPath, column: int) -> None:
+        """`1e400` is a number that the user never wrote as infinity: name it as written."""
+        row = self._rows[self.lines[path] - 1]
+        written = re.match(r"[-+]?[0-9][-+_.0-9eE]*", row[column:])
+        if written:
+            raise Problem(
+                path,
+                f"{dotted(path)} = {written[0]}: must be within ±1.8e308, the range of a double",
+            )

@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import datetime
+from collections.abc import Collection
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from model.network.cost import model_cost
-from search.cli.epoch_progress import epoch_progress
 from search.export.configuration import Chosen
 from search.file.sections import DatasetSection
 from search.provenance import code_version, package_versions
+from search.retrain.epoch_progress import epoch_progress
 from search.retrain.training_run import (
     RunResult,
     RunSpec,
     choose_device,
     device_title,
     recipe_on,
+    require_warmup_fits,
     result_dict,
     summarise,
     train_once,
@@ -37,6 +39,7 @@ class TrainRequest:
 
     Args:
         chosen: the configuration.
+        given: fields of the recipe that the command line names.
         changed: fields or images differ from the file's, so its scores are no reference.
         entries: data sets, with epochs, limit and validation.
         split_seed: of the validation splits.
@@ -48,6 +51,7 @@ class TrainRequest:
     """
 
     chosen: Chosen
+    given: Collection[str]
     changed: bool
     entries: tuple[DatasetSection, ...]
     split_seed: int
@@ -58,7 +62,7 @@ class TrainRequest:
     data_dir: Path | None
 
 
-def retrain(request: TrainRequest) -> dict[str, Any]:
+def retrain(request: TrainRequest, *, notes: Console) -> dict[str, Any]:
     """Trains every run of every data set; shows progress on stderr.
 
     Returns:
@@ -67,11 +71,13 @@ def retrain(request: TrainRequest) -> dict[str, Any]:
     """
     device = choose_device(request.device)
     for entry in request.entries:  # say what cannot work before the first long training
-        recipe_on(request.chosen.train, entry, flip=True)
+        recipe = recipe_on(request.chosen.train, entry, flip=True)
+        if "warmup" in request.given:
+            require_warmup_fits(recipe, entry.name)
     lam, reading = _lambda(request.chosen)
     rows = []
     for entry in request.entries:
-        results, info = _train_set(request, entry, device)
+        results, info = _train_set(request, entry, device, notes)
         rows.append(_row(request, entry, results, info, lam))
     report: dict[str, Any] = {
         "configuration": request.chosen.name,
@@ -100,7 +106,7 @@ def _lambda(chosen: Chosen) -> tuple[float, str]:
 
 
 def _train_set(
-    request: TrainRequest, entry: DatasetSection, device: str
+    request: TrainRequest, entry: DatasetSection, device: str, notes: Console
 ) -> tuple[list[RunResult], DatasetInfo]:
     results: list[RunResult] = []
     for run in range(request.runs):
@@ -115,8 +121,8 @@ def _train_set(
             test=request.test,
         )
         title = entry.name if request.runs == 1 else f"{entry.name} {run + 1}/{request.runs}"
-        epochs = entry.epochs if entry.epochs is not None else request.chosen.train.epochs
-        with epoch_progress(title, epochs=epochs) as on_epoch:
+        epochs = recipe_on(request.chosen.train, entry, flip=True).epochs
+        with epoch_progress(title, epochs=epochs, console=notes) as on_epoch:
             result, info = train_once(spec, on_epoch=on_epoch)
         results.append(result)
     return results, info
@@ -134,6 +140,7 @@ def _row(
         "dataset": entry.name,
         "title": info.title,
         "epochs": results[0].epochs,
+        "own_recipe": entry.train.given(),
         "limit": entry.limit,
         "train_images": results[0].train_images,
         "evaluated_images": summary.images,

@@ -16,7 +16,7 @@ from typing import Any
 
 import torch
 
-from model.config import ModelConfig, TrainConfig
+from model.config import ModelConfig, TrainConfig, warmup_fits
 from model.data import DatasetInfo, DeviceSet, device_sets, load_dataset, split
 from model.runners import runners_for
 from model.training.step import RunnerFactory
@@ -35,7 +35,7 @@ class RunSpec:
 
     Args:
         model: for any images; the set's shape is put in.
-        train: the recipe; the set's own `epochs` and flip rule are put in.
+        train: the recipe; the set's own fields and flip rule are put in.
         entry: data set, with its epochs, limit and validation.
         split_seed: of the validation split.
         seed: of the training.
@@ -232,14 +232,20 @@ def recipe_on(train: TrainConfig, entry: DatasetSection, *, flip: bool) -> Train
     """The recipe as one data set uses it.
 
     Raises:
-        BadInput: warm-up would not end before training does.
+        BadInput: the set's own fields do not fit the others.
     """
-    epochs = entry.epochs if entry.epochs is not None else train.epochs
-    if train.warmup >= epochs:
+    own: dict[str, Any] = entry.recipe()
+    recipe = replace(train, **own)
+    return replace(recipe, flip=recipe.flip and flip)
+
+
+def require_warmup_fits(recipe: TrainConfig, dataset: str) -> None:
+    """Refuses a --warmup that does not end before training does (a default one is cut)."""
+    if warmup_fits.why_not(recipe.to_dict()) is not None:
         raise BadInput(
-            f"--warmup {train.warmup:g}: must be less than the {epochs} epochs on {entry.name}"
+            f"--warmup {recipe.warmup:g}: must be less than the {recipe.epochs} epochs on "
+            f"{dataset}"
         )
-    return replace(train, epochs=epochs, flip=train.flip and flip)
 
 
 def result_dict(result: RunResult) -> dict[str, Any]:

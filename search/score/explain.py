@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from model.known_sets import title_of
 from search.score.tpe_score import (
     accuracy_needed,
     global_tpe_score,
@@ -17,13 +18,6 @@ from search.score.tpe_score import (
 
 TARGET = 0.70
 """The source's goal for the Global TPE score."""
-
-TITLES: dict[str, str] = {
-    "mnist": "MNIST",
-    "fashion_mnist": "Fashion-MNIST",
-    "emnist_letters": "EMNIST letters",
-    "cifar10": "CIFAR-10",
-}
 
 SOURCE_TARGETS: dict[str, tuple[float, float]] = {
     "mnist": (0.91, 0.69),
@@ -109,7 +103,7 @@ def explain(lam: float, *, gate_dataset: str, threshold: float) -> Explanation:
         weight=weight(lam),
         needs=(
             Need(
-                target=f"gate: local TPE score on {TITLES.get(gate_dataset, gate_dataset)}",
+                target=f"gate: local TPE score on {title_of(gate_dataset)}",
                 score=threshold,
                 accuracy=accuracy_needed(threshold, lam),
             ),
@@ -118,7 +112,7 @@ def explain(lam: float, *, gate_dataset: str, threshold: float) -> Explanation:
         largest=largest_score(lam),
         sets=tuple(
             SetTarget(
-                dataset=TITLES[name],
+                dataset=title_of(name),
                 accuracy=accuracy,
                 source_score=score,
                 score=local_tpe_score(accuracy, lam),

@@ -5,6 +5,9 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+SOURCE_GATE = ("cifar10", 0.60)
+"""The source's data set and threshold, where no file names others."""
+
 
 def threshold_text(threshold: float) -> str:
     """`0.60`, or as many digits as it takes: a rounded threshold would be another."""

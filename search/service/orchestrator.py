@@ -31,6 +31,7 @@ from search.worker.loop import BEATS_PER_LEASE
 from search.worker.signals import StopRequest
 from storage.board import Board
 from storage.checkpoints import CheckpointStore
+from storage.optuna_internals import trial_id_of
 from storage.records import Counts, SearchRecord
 from storage.states import Command
 
@@ -140,9 +141,9 @@ class Orchestrator:
             for trial in study.get_trials(deepcopy=False):
                 if trial.state.is_finished() and trial.number not in self._noted:
                     text = trial_note(TrialRecord.of_frozen(trial))
-                    write_trial_note(study, trial._trial_id, text)
+                    write_trial_note(study, trial_id_of(trial), text)
                     if trial.state.name == "COMPLETE":
-                        announce_export(study, trial_id=trial._trial_id, number=trial.number)
+                        announce_export(study, trial_id=trial_id_of(trial), number=trial.number)
                     noted.add(trial.number)
             name_the_metric(study)
             write_study_note(study, page)

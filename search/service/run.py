@@ -8,11 +8,13 @@ from pathlib import Path
 from rich.console import Console
 
 from nkat_errors import BadInput, NkatError
+from search.exit_codes import EXIT_INTERRUPTED
 from search.export.best_file import BestFile
 from search.export.choice import NEAREST_NAME
 from search.export.tables import summary_lines, trial_table
 from search.file.data_choice import settle
-from search.file.search_file import SearchFile, load_search_file
+from search.file.load import load_search_file
+from search.file.search_file import SearchFile
 from search.service.supervision import RunPlan, cut_down_line, dashboard, run_to_end
 from search.study.create import create_study
 from search.study.nearest import nearest, none_passed
@@ -26,8 +28,6 @@ from storage.engine import make_engine
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
 """The search files of the source tree."""
-
-EXIT_INTERRUPTED = 130
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

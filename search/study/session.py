@@ -12,7 +12,8 @@ from sqlalchemy import Engine, make_url
 from sqlalchemy.exc import ArgumentError
 
 from nkat_errors import BadInput
-from search.file.search_file import SearchFile, parse_search_text
+from search.file.load import parse_search_text
+from search.file.search_file import SearchFile
 from storage.board import Board
 from storage.checkpoints import CheckpointStore
 from storage.embedded import EmbeddedPostgres
@@ -114,7 +115,7 @@ class Session:
     @property
     def checkpoint_salt(self) -> str:
         """Tells this study from an earlier one of the same name in the same folder."""
-        return self.record.created_at.isoformat()
+        return self.record.salt
 
     def checkpoints(self, folder: Path) -> CheckpointStore:
         """The study's checkpoints in a folder that may hold those of others."""

@@ -18,7 +18,8 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 
 from nkat_errors import BadInput, NkatError
-from search.file.search_file import SearchFile, parse_search_text
+from search.file.load import parse_search_text
+from search.file.search_file import SearchFile
 from search.objective.messages import Event, Failed, Job, Order, Ready, Stop
 from search.objective.two_stages import SetTrainer, TwoStageObjective
 from search.worker.signals import signal_when_parent_dies

@@ -18,11 +18,10 @@ from pathlib import Path
 from typing import IO
 
 from nkat_errors import BadInput
+from search.exit_codes import EXIT_BAD_INPUT, EXIT_FAILED
 
 log = logging.getLogger(__name__)
 
-EXIT_FAILED = 1
-EXIT_BAD_INPUT = 2
 RESTART_BACKOFF_S = 2.0
 """Doubled at each restart of the same worker."""
 LONGEST_BACKOFF_S = 60.0

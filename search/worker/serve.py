@@ -15,6 +15,7 @@ from pathlib import Path
 
 import optuna
 
+from search.exit_codes import EXIT_INTERRUPTED, EXIT_TERMINATED
 from search.study.sampler import new_sampler
 from search.study.session import Session, checkpoint_dir, database, opened
 from search.worker.child import ChildSettings
@@ -26,8 +27,6 @@ from storage.errors import DatabaseGone
 
 log = logging.getLogger(__name__)
 
-EXIT_SIGTERM = 128 + signal.SIGTERM
-EXIT_SIGINT = 128 + signal.SIGINT
 POOL_TICK_S = 0.5
 
 
@@ -81,7 +80,7 @@ def serve_worker(options: WorkerOptions) -> int:
             ending = Ending.STOPPED
     log.info("%s", ending.value)
     if ending is Ending.STOPPED:
-        return EXIT_SIGINT if stop.reason == "SIGINT" else EXIT_SIGTERM
+        return EXIT_INTERRUPTED if stop.reason == "SIGINT" else EXIT_TERMINATED
     return 0
 
 
@@ -143,7 +142,7 @@ def _serve_all(options: WorkerOptions, devices: list[str]) -> int:
         finally:
             pool.stop(grace_s=options.grace_s + 5)
     if stop:
-        return EXIT_SIGINT if stop.reason == "SIGINT" else EXIT_SIGTERM
+        return EXIT_INTERRUPTED if stop.reason == "SIGINT" else EXIT_TERMINATED
     for line in failures:
         log.error("%s", line)
     return 1 if failures else 0

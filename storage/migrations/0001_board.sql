@@ -1,5 +1,5 @@
 -- The search, its workers, the tickets of its budget and every attempt ever made.
--- Optuna's tables stand beside these and are touched through Optuna only.
+-- Optuna's tables are in the same database; no statement here changes them.
 -- Times are timestamptz and come from the database's clock.
 
 CREATE TABLE nkat_schema (

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
-from model.config import ModelConfig, TrainConfig
+from model.config import ModelConfig, Optimizer, TrainConfig
 from model.data.device import DeviceSet
 from model.data.info import DatasetInfo
 from model.fast.engine import Engine
@@ -23,6 +24,9 @@ pytestmark = pytest.mark.gpu
 
 BATCH, IMAGES = 64, 640
 RECIPE = TrainConfig(batch_size=BATCH, epochs=4, lr=1e-3, warmup=1)
+
+
+OPTIMIZERS = pytest.mark.parametrize("optimizer", ["adamw", "muon"])
 
 
 def noise(config: ModelConfig, *, count: int = IMAGES, seed: int = 0) -> DeviceSet:
@@ -88,9 +92,16 @@ def test_float32_attention_equals_the_sorted_reference_with_top_p() -> None:
     assert float(wrong) < 0.01
 
 
-def engine_for(config: ModelConfig, train: DeviceSet, dtype: torch.dtype) -> Engine:
+def engine_for(
+    config: ModelConfig,
+    train: DeviceSet,
+    dtype: torch.dtype,
+    *,
+    optimizer: Optimizer = "adamw",
+) -> Engine:
     engine = Engine(
         config=config,
+        optimizer=optimizer,
         info=train.info,
         train_size=len(train),
         batch=BATCH,
@@ -111,13 +122,17 @@ CASES: list[dict[str, Any]] = [
 ]
 
 
+@OPTIMIZERS
 @pytest.mark.parametrize("changes", CASES)
-def test_captured_epochs_learn_as_the_plain_twin_does(changes: dict[str, Any]) -> None:
+def test_captured_epochs_learn_as_the_plain_twin_does(
+    changes: dict[str, Any], optimizer: Optimizer
+) -> None:
     config = ModelConfig(**{"embed_dim": 64, "depth": 2, **changes})
     train = noise(config)
-    fast = FastRunners()(model_config=config, train_config=RECIPE, train=train, seed=1)
+    recipe = replace(RECIPE, optimizer=optimizer)
+    fast = FastRunners()(model_config=config, train_config=recipe, train=train, seed=1)
     assert isinstance(fast, FastRunner)
-    plain = PlainRunner(model_config=config, train_config=RECIPE, train=train, seed=1)
+    plain = PlainRunner(model_config=config, train_config=recipe, train=train, seed=1)
     first = fast.train_epoch(0)
     plain_first = plain.train_epoch(0)
     assert abs(float(first) - float(plain_first)) < 0.15 * float(plain_first)
@@ -130,15 +145,17 @@ def test_captured_epochs_learn_as_the_plain_twin_does(changes: dict[str, Any]) -
     assert abs(norm_fast - norm_plain) < 0.05 * norm_plain
 
 
-def test_a_replayed_graph_equals_eager_steps() -> None:
+@OPTIMIZERS
+def test_a_replayed_graph_equals_eager_steps(optimizer: Optimizer) -> None:
     config = ModelConfig(embed_dim=64, depth=2, pool="cls")
     train = noise(config)
+    recipe = replace(RECIPE, optimizer=optimizer)
     results = []
     for captured in (True, False):
-        engine = engine_for(config, train, torch.bfloat16)
+        engine = engine_for(config, train, torch.bfloat16, optimizer=optimizer)
         if not captured:
             engine._graph = None
-        parts = TrainingParts.build(model_config=config, train_config=RECIPE, train=train, seed=3)
+        parts = TrainingParts.build(model_config=config, train_config=recipe, train=train, seed=3)
         runner = FastRunner(engine, parts)
         runner.train_epoch(0)
         results.append((engine.losses.clone(), engine.flats.weights.clone()))
@@ -177,14 +194,16 @@ def test_captured_evaluation_follows_the_weights() -> None:
     assert len(set(counts)) > 1
 
 
-def test_a_resumed_run_goes_on_to_the_bit() -> None:
+@OPTIMIZERS
+def test_a_resumed_run_goes_on_to_the_bit(optimizer: Optimizer) -> None:
     config = ModelConfig(embed_dim=64, depth=2)
     train = noise(config)
+    recipe = replace(RECIPE, optimizer=optimizer)
 
     def trainer() -> Trainer:
         return Trainer(
             model_config=config,
-            train_config=RECIPE,
+            train_config=recipe,
             train=train,
             validation=train,
             device="cuda",

@@ -15,8 +15,8 @@ from sqlalchemy import Engine
 
 from nkat_errors import BadInput
 from storage.board import Board
-from storage.engine import optuna_storage
 from storage.errors import LeaseLost, StudyGone, ToldElsewhere, UnknownWorker
+from storage.optuna_internals import optuna_storage
 from storage.records import GaveUp, NoWork, Retry
 from storage.searches import set_budget
 from storage.states import Command

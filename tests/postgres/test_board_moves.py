@@ -19,8 +19,8 @@ from pg_children import STUDY, FakeClock, drain, new_search, suggest
 from sqlalchemy import Engine
 
 from storage.board import Board
-from storage.engine import optuna_storage
 from storage.errors import LeaseLost
+from storage.optuna_internals import optuna_storage
 from storage.records import Claim
 from storage.states import Attempt, Ticket, is_legal
 

@@ -19,8 +19,9 @@ from sqlalchemy import Engine
 
 from storage.board import Board
 from storage.embedded import EmbeddedPostgres
-from storage.engine import make_engine, optuna_storage
+from storage.engine import make_engine
 from storage.errors import DatabaseGone
+from storage.optuna_internals import optuna_storage
 from storage.records import Claim, GaveUp, Retry
 
 pytestmark = pytest.mark.postgres

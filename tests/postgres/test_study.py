@@ -9,8 +9,8 @@ from sqlalchemy import Engine
 
 from nkat_errors import BadInput
 from storage.board import Board
-from storage.engine import optuna_storage
 from storage.errors import SearchDiffers
+from storage.optuna_internals import optuna_storage
 from storage.searches import create_search, list_searches, load_search
 
 pytestmark = pytest.mark.postgres

@@ -14,7 +14,7 @@ import pytest
 
 from model.config import ModelConfig, TrainConfig
 from search.export.best_file import BestFile
-from search.file.search_file import load_search_file
+from search.file.load import load_search_file
 from search.objective.judge import Judge
 from search.provenance import DataSource
 from search.score.tpe_score import Lambdas

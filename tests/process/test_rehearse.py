@@ -21,7 +21,8 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 from process_helpers import wait_for
 from sqlalchemy import Engine, text
 
-from search.file.search_file import SearchFile, parse_search_text
+from search.file.load import parse_search_text
+from search.file.search_file import SearchFile
 from search.objective.simulated_trainer import Rehearsal
 from search.rehearsal.faults import parse_rates
 from search.rehearsal.promises import Promise, Silence, check_promises

@@ -14,7 +14,8 @@ from pathlib import Path
 
 import psutil
 
-from search.file.search_file import SearchFile, parse_search_text
+from search.file.load import parse_search_text
+from search.file.search_file import SearchFile
 from search.objective.simulated_trainer import Rehearsal
 from storage.board import Board
 from storage.engine import make_engine

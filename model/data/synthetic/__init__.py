@@ -12,10 +12,10 @@ from collections.abc import Callable
 import numpy as np
 
 from model.data.info import Dataset, DatasetInfo, Images, Labels, array_checksum
-from model.data.registry import KNOWN_SETS, KnownSet
 from model.data.synthetic.clothes import render_clothes
 from model.data.synthetic.glyphs import render_digits, render_letters
 from model.data.synthetic.textures import render_textures
+from model.known_sets import KNOWN_SETS, KnownSet
 from nkat_errors import BadInput
 
 TRAIN_SIZE = 4000

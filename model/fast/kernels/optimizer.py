@@ -41,6 +41,16 @@ def squared_sums(low_ptr, high_ptr, partial_ptr, low_count, high_count, BLOCK: t
 
 
 @triton.jit
+def clip_factor(partial_ptr, recipe_ptr, PARTS: tl.constexpr):
+    """What the gradient is multiplied by, from its partial sums of squares."""
+    norm = tl.sqrt(tl.sum(tl.load(partial_ptr + tl.arange(0, PARTS)), 0))
+    clip = tl.load(recipe_ptr)
+    # as torch.nn.utils.clip_grad_norm_; a NaN norm makes every weight NaN, and is seen
+    factor = tl.where(clip > 0.0, clip / (norm + 1e-6), 1.0)
+    return tl.where(factor > 1.0, 1.0, factor)
+
+
+@triton.jit
 def adamw_step(
     weight_ptr,
     low_grad_ptr,
@@ -53,6 +63,7 @@ def adamw_step(
     table_ptr,
     counter_ptr,
     recipe_ptr,
+    skipped,
     low_count,
     decayed,
     trained,
@@ -61,19 +72,16 @@ def adamw_step(
 ):
     """One block of the flat buffer: clip, AdamW, average, copy in the products' type.
 
-    Elements from `trained` on are not trained (BatchNorm's statistics): averaged only.
+    The first `skipped` elements are Muon's.  Those from `trained` on are not trained
+    (BatchNorm's statistics): averaged only.
     recipe: clip (0: off), weight decay, beta1, beta2, eps.
     """
-    start = tl.program_id(0) * BLOCK
+    start = skipped + tl.program_id(0) * BLOCK
     at = start + tl.arange(0, BLOCK)
     row = table_ptr + tl.load(counter_ptr) * 4
     weight = tl.load(weight_ptr + at)
     if start < trained:
-        norm = tl.sqrt(tl.sum(tl.load(partial_ptr + tl.arange(0, PARTS)), 0))
-        clip = tl.load(recipe_ptr)
-        # as torch.nn.utils.clip_grad_norm_; a NaN norm makes every weight NaN, and is seen
-        factor = tl.where(clip > 0.0, clip / (norm + 1e-6), 1.0)
-        factor = tl.where(factor > 1.0, 1.0, factor)
+        factor = clip_factor(partial_ptr, recipe_ptr, PARTS)
         if start < low_count:
             g = tl.load(low_grad_ptr + at).to(tl.float32)
         else:

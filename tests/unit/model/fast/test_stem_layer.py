@@ -40,7 +40,7 @@ def _no_tf32(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_outputs_gradients_and_statistics_equal_torchs(changes: dict[str, Any]) -> None:
     config = ModelConfig(**{"image_size": 8, "embed_dim": 16, "heads": 2, "depth": 1, **changes})
     network = build_network(config, seed=0, device=str(DEVICE)).train()
-    layout = make_layout(network)
+    layout = make_layout(network, optimizer="adamw")
     flats = Flats.empty(layout, device=DEVICE, dtype=torch.float32)
     values = {name: value.clone() for name, value in network.state_dict().items()}
     layout.bind(network, flats.weights)
@@ -81,7 +81,7 @@ def test_which_front_a_network_gets() -> None:
     kinds = []
     for changes in ({}, {"color_norm": "residual"}, {"conv_stem": "off", "patch_size": 4}):
         network = build_network(ModelConfig(**{"embed_dim": 64, "depth": 1, **changes}), seed=0)
-        layout = make_layout(network)
+        layout = make_layout(network, optimizer="adamw")
         flats = Flats.empty(layout, device=torch.device("cpu"), dtype=torch.float32)
         front = make_front(
             network=network,

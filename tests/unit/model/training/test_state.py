@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import pytest
@@ -14,6 +15,18 @@ from model.training.ema import AveragedWeights, warm_decay
 from model.training.loss import mixed_cross_entropy
 from model.training.optimizers import Optimizers
 from model.training.schedule import Schedule
+
+
+def test_a_linear_decay_falls_by_equal_steps_to_zero() -> None:
+    config = TrainConfig(epochs=40, warmup=5, lr=2e-4, lr_decay="linear")
+    schedule = Schedule.of(config, steps_per_epoch=10)
+    rates = [schedule.lr(step) for step in range(schedule.steps)]
+    cosine = Schedule.of(TrainConfig(epochs=40, warmup=5, lr=2e-4), steps_per_epoch=10)
+    assert rates[:50] == [cosine.lr(step) for step in range(50)]
+    assert rates[50] == pytest.approx(2e-4)
+    falls = [a - b for a, b in itertools.pairwise(rates[50:])]
+    assert falls == pytest.approx([2e-4 / 350] * 349)
+    assert rates[-1] == pytest.approx(2e-4 / 350)
 
 
 def test_warm_up_is_linear_and_the_rest_half_a_cosine() -> None:

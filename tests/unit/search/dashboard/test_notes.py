@@ -16,7 +16,7 @@ from search.dashboard.notes import (
     write_study_note,
     write_trial_note,
 )
-from search.file.search_file import parse_search_text
+from search.file.load import parse_search_text
 from search.objective.judge import Judge
 from search.provenance import DataSource
 from search.score.tpe_score import Lambdas

@@ -19,7 +19,9 @@ from search.export.tables import (
     trial_frame,
     trial_table,
 )
-from search.file.search_file import SearchFile, dump_yaml, parse_search_text
+from search.file.load import parse_search_text
+from search.file.search_file import SearchFile
+from search.file.yaml_text import dump_yaml
 from search.objective.judge import Judge
 from search.provenance import DataSource, code_version, package_versions
 from search.score.tpe_score import Lambdas

@@ -7,7 +7,7 @@ import pytest
 
 from nkat_errors import BadInput
 from search.file.data_choice import settle
-from search.file.search_file import parse_search_text
+from search.file.load import parse_search_text
 
 TEXT = """\
 study: small

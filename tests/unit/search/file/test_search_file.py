@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from model.config import ModelConfig, TrainConfig
 from model.data import KNOWN_SETS
 from nkat_errors import BadInput
-from search.file.search_file import load_search_file, parse_search_text
+from search.file.load import load_search_file, parse_search_text
 
 ROOT = Path(__file__).parents[4]
 
@@ -196,7 +196,7 @@ BAD = [
     ("threshold: 0.6", "treshold: 0.6", "gate", ["gate.treshold", "'threshold'"]),
     ("limit: 500", "limits: 500", "mnist", ["datasets[1].limits", "'limit'"]),
     ("n_trials: 4", "n_trails: 4", "n_trails", ["n_trails", "'n_trials'"]),
-    ("n_trials: 4", "n_trials: 0", "n_trials", ["n_trials = 0", ">= 1"]),
+    ("n_trials: 4", "n_trials: 0", "n_trials", ["n_trials = 0", "in 1..1000000"]),
     ("n_trials: 4", "n_trials: many", "n_trials", ["'many'", "whole number"]),
     ("n_trials: 4", "n_trials: 4.5", "n_trials", ["4.5", "whole number"]),
     ("n_trials: 4", "n_trials: 4\nlambda: thoery", "lambda", ["'thoery'", "theory"]),

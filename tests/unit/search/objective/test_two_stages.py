@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from search.file.search_file import SearchFile, parse_search_text
+from search.file.load import parse_search_text
+from search.file.search_file import SearchFile
 from search.objective.judge import STAGE_2_STEP
 from search.objective.messages import EpochDone, Event, Finished, Job, NotSaved, Saved, Stopped
 from search.objective.simulated_trainer import Rehearsal, RehearsedSetTrainer

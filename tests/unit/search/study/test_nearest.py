@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from search.file.search_file import parse_search_text
+from search.file.load import parse_search_text
 from search.objective.judge import Judge, infeasible
 from search.score.tpe_score import Lambdas, weight
 from search.study.nearest import best_at_the_gate, nearest, none_passed

@@ -10,7 +10,7 @@ import pytest
 from optuna.trial import TrialState
 
 from nkat_errors import BadInput
-from search.file.search_file import parse_search_text
+from search.file.load import parse_search_text
 from search.objective.judge import Judge, infeasible
 from search.provenance import DataSource
 from search.score.tpe_score import Lambdas, weight

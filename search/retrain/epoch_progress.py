@@ -1,4 +1,4 @@
-"""What `train` and `smoke` share: the progress of a training on a terminal."""
+"""The progress of a training on a terminal."""
 
 from __future__ import annotations
 
@@ -6,16 +6,18 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from search.cli.common import note_console
-
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from model.training.trainer import EpochResult
 
 
 @contextmanager
-def epoch_progress(title: str, *, epochs: int) -> Iterator[Callable[[EpochResult], None]]:
-    """A bar with accuracy, images/s and time left; one line an epoch where stderr is no
-    terminal (a log file)."""
+def epoch_progress(
+    title: str, *, epochs: int, console: Console
+) -> Iterator[Callable[[EpochResult], None]]:
+    """A bar with accuracy, images/s and time left; one line an epoch where the console is
+    no terminal (a log file)."""
     from rich.progress import (
         BarColumn,
         MofNCompleteColumn,
@@ -24,7 +26,6 @@ def epoch_progress(title: str, *, epochs: int) -> Iterator[Callable[[EpochResult
         TimeRemainingColumn,
     )
 
-    console = note_console()
     if not console.is_terminal:
         yield lambda result: console.print(
             f"{title}: {epoch_line(result)}", markup=False, soft_wrap=True

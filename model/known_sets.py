@@ -109,3 +109,13 @@ KNOWN_SETS: dict[str, KnownSet] = {
         ),
     )
 }
+
+ORIGINALS: tuple[str, ...] = tuple(
+    name for name, known in KNOWN_SETS.items() if known.downloadable
+)
+"""The source's four sets."""
+
+
+def title_of(name: str) -> str:
+    """How reports call a set; one that is not known here goes by its name."""
+    return KNOWN_SETS[name].title if name in KNOWN_SETS else name

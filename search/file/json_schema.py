@@ -1,0 +1,85 @@
+"""The JSON schema of a search file, for editors: completion, hover texts, red lines.
+
+It is made from the classes and fields that check a file, so it allows what they allow.
+What no schema can say (fields that must fit together) only loading finds out.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import BaseModel
+
+from search.file.sections import NAME, FileSections, ModelSection, TrainSection
+from search.file.space_section import SEARCHABLE, ChoicesInput, FloatInput, IntInput
+
+DIALECT = "https://json-schema.org/draft/2020-12/schema"
+
+
+def search_file_schema() -> dict[str, Any]:
+    """The schema as plain values."""
+    schema = _schema_of(FileSections)
+    properties = schema["properties"]
+    datasets = properties["datasets"]
+    datasets["items"] = {
+        "anyOf": [
+            {"type": "string", "pattern": NAME, "description": "short for {name: NAME}"},
+            datasets["items"],
+        ]
+    }
+    properties["space"] |= {
+        "additionalProperties": False,
+        "properties": _space({**_fields(ModelSection), **_fields(TrainSection)}),
+    }
+    return {"$schema": DIALECT, "title": "nkat-search: a search file", **schema}
+
+
+def schema_text() -> str:
+    """The schema as it is written to a file."""
+    return json.dumps(search_file_schema(), indent=2, ensure_ascii=False) + "\n"
+
+
+def _space(values: Mapping[str, Any]) -> dict[str, Any]:
+    """For every field a list of its values; for a number also a range."""
+    return {name: _parameter(name, value) for name, value in values.items()}
+
+
+def _parameter(name: str, field: Mapping[str, Any]) -> dict[str, Any]:
+    value = {key: part for key, part in field.items() if key not in ("default", "description")}
+    choices = {"type": "array", "items": value, "minItems": 1, "uniqueItems": True}
+    written_out = _schema_of(ChoicesInput)
+    written_out["properties"]["choices"] = choices
+    forms = [choices, written_out]
+    kind = SEARCHABLE[name].kind
+    if kind in (int, float):
+        number = next(one for one in value.get("anyOf", [value]) if one.get("type") != "null")
+        span = _schema_of(IntInput if kind is int else FloatInput)
+        span["properties"] |= {"low": number, "high": number}
+        forms.append(span)
+    return {"description": field["description"], "anyOf": forms}
+
+
+def _fields(section: type[BaseModel]) -> dict[str, Any]:
+    fields: dict[str, Any] = _schema_of(section)["properties"]
+    return fields
+
+
+def _schema_of(section: type[BaseModel]) -> dict[str, Any]:
+    """pydantic's schema without its titles, which only repeat the names."""
+    schema: dict[str, Any] = _untitled(section.model_json_schema(by_alias=True))
+    return schema
+
+
+def _untitled(schema: Any, *, names: bool = False) -> Any:
+    """`names`: the keys of this mapping are names (a property may be called title)."""
+    if isinstance(schema, list):
+        return [_untitled(item) for item in schema]
+    if not isinstance(schema, dict):
+        return schema
+    return {
+        key: _untitled(value, names=not names and key in ("properties", "$defs"))
+        for key, value in schema.items()
+        if names or key != "title"
+    }
