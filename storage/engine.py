@@ -57,6 +57,7 @@ def make_engine(url: str, *, application_name: str = "nkat-search", wait_s: floa
         connect_args=connect_args(application_name),
     )
     deadline = time.monotonic() + wait_s
+    told = False
     while True:
         try:
             with engine.connect():
@@ -64,7 +65,9 @@ def make_engine(url: str, *, application_name: str = "nkat-search", wait_s: floa
         except DBAPIError as error:
             engine.dispose()
             if time.monotonic() < deadline and not is_permanent(error):
-                _log.info("waiting for the database at %s", shown(parsed))
+                if not told:
+                    _log.warning("waiting up to %.0f s for the database %s", wait_s, shown(parsed))
+                    told = True
                 time.sleep(RECONNECT_PAUSE_S)
                 continue
             # `from None`: the driver's own text may repeat parts of the address.

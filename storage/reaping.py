@@ -12,7 +12,7 @@ from optuna.trial import FrozenTrial, TrialState
 from storage import sql
 from storage.endings import failed, put_back, release_orphan, settle_outside
 from storage.records import Reaped
-from storage.states import Attempt, Ticket
+from storage.states import Attempt, Ticket, WorkerState
 from storage.transaction import Transaction
 
 _log = logging.getLogger(__name__)
@@ -80,15 +80,15 @@ def _reap_silent(
     tickets = tx.execute(sql.STALE_TICKETS, silent_since=silent_since).all()
     done = []
     for row in tickets:
-        if row.worker_state == "retired":
+        if row.worker_state == WorkerState.RETIRED:
             reason = RETIRED_REASON
         elif row.worker_state is None:
             reason = "its worker is unknown"
         else:
             reason = f"no beat from {row.host} (pid {row.pid}) for {row.silence_s:.1f} s"
         done.append(_take(tx, row, reason, max_attempts))
-    if tickets:
-        tx.execute(sql.LOSE_WORKERS, silent_since=silent_since)
+    # Those without a trial too; nothing is written when there are none.
+    tx.execute(sql.LOSE_WORKERS, silent_since=silent_since)
     return done
 
 

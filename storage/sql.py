@@ -12,6 +12,11 @@ import sqlalchemy as sa
 
 from storage.states import ENDINGS, Attempt
 
+# Advisory locks of this project; other applications in the database use other keys.
+TABLES_KEY = 0x6E6B6174  # "nkat": who makes tables
+SEARCHES_KEY = 7236841  # who makes or resizes searches
+REAPER_KEY = 7236842  # with the study's hash: who reaps it
+
 NOW = "COALESCE(CAST(:now AS timestamptz), clock_timestamp())"
 
 _FAILURES = ", ".join(f"'{a}'" for a, ending in ENDINGS.items() if ending.failure)
@@ -25,10 +30,14 @@ def _sql(text: str) -> sa.TextClause:
 
 CLOCK = _sql("SELECT {now} AS now, pg_postmaster_start_time() AS server_started")
 
+# --- tables --------------------------------------------------------------------------
+
+LOCK_TABLES = _sql(f"SELECT pg_advisory_xact_lock({TABLES_KEY})")
+
 # --- searches ------------------------------------------------------------------------
 
 # Everybody who makes or resizes searches, one at a time.
-LOCK_SEARCHES = _sql("SELECT pg_advisory_xact_lock(7236841)")
+LOCK_SEARCHES = _sql(f"SELECT pg_advisory_xact_lock({SEARCHES_KEY})")
 
 SEARCHES = _sql("""
     SELECT s.study_name, s.study_id, s.search_text, s.search_hash, s.versions, s.created_at,
@@ -185,8 +194,7 @@ PROGRESS = _sql("""
     UPDATE nkat_attempt
        SET stage = :stage, dataset = :dataset, epoch = :epoch,
            first_stage = COALESCE(first_stage, :stage),
-           checkpoint_at = CASE WHEN :checkpointed THEN {now}
-                ELSE COALESCE(CAST(:checkpoint_at AS timestamptz), checkpoint_at) END
+           checkpoint_at = CASE WHEN :saved THEN {now} ELSE checkpoint_at END
      WHERE token = :token AND outcome = 'running'
 """)
 
@@ -223,7 +231,7 @@ LATE = _sql("""
 # --- reaping -------------------------------------------------------------------------
 
 # One reaper per study at a time; the others have nothing to do.
-TRY_LOCK_REAPER = _sql("SELECT pg_try_advisory_xact_lock(7236842, hashtext(:study))")
+TRY_LOCK_REAPER = _sql(f"SELECT pg_try_advisory_xact_lock({REAPER_KEY}, hashtext(:study))")
 
 # A worker that retired with a trial in its hands will not beat again: no need to wait.
 STALE_TICKETS = _sql("""
@@ -311,16 +319,21 @@ COUNT_ALL = _sql("""
           WHERE a.study_name = :study AND a.ended_at >= s.rate_from) r
 """)
 
+# A silent worker is lost whether or not anybody is there to reap it.
 WORKERS = _sql("""
-    SELECT w.worker_id, w.host, w.pid, w.device, w.note, w.state, w.reason,
+    SELECT w.worker_id, w.host, w.pid, w.device, w.note, w.reason,
+           CASE WHEN w.state = 'alive' AND w.beat_at < {now} - make_interval(secs => :lease_s)
+                THEN 'lost' ELSE w.state END AS state,
            extract(epoch FROM {now} - w.beat_at) AS beat_age_s,
            a.trial_number, a.attempt, a.stage, a.dataset, a.epoch,
            extract(epoch FROM {now} - a.checkpoint_at) AS checkpoint_age_s,
            extract(epoch FROM {now} - a.started_at) AS leased_for_s
       FROM nkat_worker w
       LEFT JOIN nkat_attempt a ON a.worker_id = w.worker_id AND a.outcome = 'running'
-     WHERE w.study_name = :study AND (:with_retired OR w.state <> 'retired')
-     ORDER BY w.state, w.host, w.device, w.registered_at
+     WHERE w.study_name = :study AND w.state <> 'retired'
+       AND (CAST(:lease_s AS float8) IS NULL OR a.token IS NOT NULL
+            OR w.beat_at >= {now} - :lost_shown_leases * make_interval(secs => :lease_s))
+     ORDER BY state, w.host, w.device, w.registered_at
 """)
 
 NEWEST_ATTEMPTS = _sql("""

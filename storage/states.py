@@ -13,10 +13,8 @@ give N counted trials whatever happens to the workers.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
 
 from optuna.trial import TrialState
 
@@ -104,16 +102,6 @@ TRIAL_MOVES: dict[TrialState, frozenset[TrialState]] = {
     TrialState.FAIL: frozenset(),
 }
 """What this project does to Optuna's trials; Optuna itself allows a little more."""
-
-
-def is_legal(old: StrEnum | TrialState, new: StrEnum | TrialState) -> bool:
-    """True when the tables above allow `old -> new` (both of one kind)."""
-    tables: dict[type, Mapping[Any, frozenset[Any]]] = {
-        Ticket: TICKET_MOVES,
-        Attempt: ATTEMPT_MOVES,
-        TrialState: TRIAL_MOVES,
-    }
-    return new in tables[type(old)][old]
 
 
 def ticket_after_outside(state: TrialState) -> Ticket:

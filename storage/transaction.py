@@ -18,7 +18,7 @@ from sqlalchemy import Connection, CursorResult, Engine
 
 from storage.errors import StudyGone
 from storage.optuna_internals import OneLookStorage, joined, optuna_storage, trial_id_of
-from storage.retry import OUTAGE_S, Retrying, TryAgain
+from storage.retry import OUTAGE_S, Retrying, TryAgain, is_outage
 
 T = TypeVar("T")
 Clock = Callable[[], datetime]
@@ -68,7 +68,7 @@ class Desk:
 
     Args:
         engine: from `make_engine`.
-        on_outage: called when a try failed because the database was away.
+        on_outage: called when a try failed because nobody could use the database.
     """
 
     def __init__(
@@ -101,7 +101,6 @@ class Desk:
         *,
         snapshot: bool = False,
         lean: bool = False,
-        outage_s: float | None = None,
     ) -> T:
         """`work` in a transaction, again when the database fails under it.
 
@@ -121,7 +120,7 @@ class Desk:
             with self.open(snapshot=snapshot, lean=lean) as transaction:
                 return work(transaction)
 
-        return self._retrying(what, once, outage_s=outage_s)
+        return self._retrying(what, once)
 
     @contextmanager
     def open(self, *, snapshot: bool = False, lean: bool = False) -> Iterator[Transaction]:
@@ -158,9 +157,7 @@ class Desk:
                 self.forget()
                 raise
 
-    def statement(
-        self, what: str, statement: sa.TextClause, *, outage_s: float | None = None, **values: Any
-    ) -> list[sa.Row[Any]]:
+    def statement(self, what: str, statement: sa.TextClause, **values: Any) -> list[sa.Row[Any]]:
         """One statement of ours alone, without Optuna: safe from any thread."""
         now = self._clock() if self._clock else None
         known = {"study": self.study_name, "now": now, **values}
@@ -170,7 +167,7 @@ class Desk:
                 result = connection.execute(statement, {k: known[k] for k in _names(statement)})
                 return list(result.all()) if result.returns_rows else []
 
-        return self._retrying(what, once, outage_s=outage_s)
+        return self._retrying(what, once)
 
     def study(self, sampler: BaseSampler) -> optuna.Study:
         """Optuna's study with this sampler, on the shared storage."""
@@ -195,7 +192,7 @@ class Desk:
             self._rdb.remove_session()
 
     def _forget_after(self, error: BaseException) -> None:
-        if not isinstance(error, TryAgain):
+        if is_outage(error):
             self._on_outage()
 
     def _need_rdb(self) -> RDBStorage:
