@@ -216,7 +216,7 @@ class Board(Housekeeper):
         _log.warning("trial %d: a late result was refused", claim.number, extra=about)
 
     def _fresh(self, claim: Claim) -> Trial:
-        """The claim's trial, made anew when it may remember what was never committed.
+        """The claim's trial, made again when it may remember what was never committed.
 
         Marked stale until the caller's transaction has been committed.
         """

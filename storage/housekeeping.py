@@ -104,7 +104,7 @@ class Housekeeper(BoardReader):
 
         Idempotent and cheap: any number of processes may call it, one at a time does the
         work (advisory lock; the others return []).  Writes nothing when nothing is stale.
-        Silence during which the database was away or had just started counts against nobody.
+        Silence while the database was away or had just started does not count.
 
         Args:
             lease_s: allowed silence of a worker by the database's clock, seconds, > 0.

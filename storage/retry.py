@@ -1,4 +1,4 @@
-"""Going on when the database is away: what is worth another try, and for how long."""
+"""Calls that survive an outage of the database: what is tried again, and for how long."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ FIRST_WAIT_S = 0.1
 LONGEST_WAIT_S = 10.0
 JITTER_S = 0.5  # so that 64 workers do not come back at the same instant
 
-# SQLSTATE classes and codes that another try may mend.
+# SQLSTATE classes and codes after which another try may succeed.
 _AWAY = (
     "08",  # connection exception
     "53",  # too many connections, out of memory, disk full
     "57P",  # shut down by an administrator, starting up
     "25006",  # read-only: the connection still leads to a demoted primary
 )
-"""The database is of no use to anybody for the moment."""
+"""No process can use the database at the moment."""
 _MISHAPS = (
     "40",  # serialisation failure, deadlock
     "57014",  # statement timeout
@@ -40,7 +40,7 @@ _MISHAPS = (
     "25P03",  # idle in transaction for too long
     "55P03",  # lock timeout
 )
-"""One call's bad luck; the others go on."""
+"""Only this call failed."""
 _NO_RIGHTS = "42501"
 
 # SQLAlchemy's only mark of a transaction that ended before its `with` block did.
@@ -63,12 +63,12 @@ def is_transient(error: BaseException) -> bool:
         if isinstance(link, sqlalchemy.exc.ResourceClosedError):
             return True  # the connection went away between two statements
         if isinstance(link, sqlalchemy.exc.InvalidRequestError) and _ROLLED_BACK in str(link):
-            return True  # by Optuna, after an error that it kept to itself
+            return True  # by Optuna, after an error that it caught
     return False
 
 
 def is_outage(error: BaseException) -> bool:
-    """True when the error says that nobody could use the database just now."""
+    """True when the error means that no process could use the database at that moment."""
     return any(isinstance(link, psycopg2.Error) and _is_away(link) for link in _causes(error))
 
 

@@ -1,4 +1,4 @@
-"""The tables: Optuna's and ours, made once whoever comes first."""
+"""The tables, Optuna's and ours: made once, by whichever process is first."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ POLL_S = 0.3
 
 @explained_rights()
 def ensure_schema(engine: Engine) -> None:
-    """Make what is missing, under an advisory lock; any number may call it at once.
+    """Make what is missing, under an advisory lock; any number of callers at once.
 
     Raises:
         BadInput: the tables are of another Optuna version or of a newer nkat-search, or
@@ -44,7 +44,7 @@ def ensure_schema(engine: Engine) -> None:
             return
         _require_rights(connection, engine)
         if optuna_version is None:
-            # Its own connections, in our lock: nobody of us runs at the same time.
+            # On connections of its own, but within our lock: one process at a time.
             storage = RDBStorage(
                 raw_url(engine),
                 engine_kwargs={
@@ -55,7 +55,7 @@ def ensure_schema(engine: Engine) -> None:
             storage.remove_session()
             storage.engine.dispose()
         for version, statements in missing:
-            # The driver itself: SQLAlchemy would take a colon in the SQL for a parameter.
+            # Through the driver: SQLAlchemy would take a colon in the SQL for a parameter.
             connection.exec_driver_sql(statements)
             connection.execute(
                 sa.text("INSERT INTO nkat_schema (version) VALUES (:version)"),

@@ -62,7 +62,7 @@ def create_search(
             found = _read(connection, name)
             if found and not study_exists(storage, name):
                 # Deleted through the dashboard: its tickets are of no use any more.
-                _log.warning("study %r was deleted from Optuna; it is made anew", name)
+                _log.warning("study %r was deleted from Optuna; it is made again", name)
                 connection.execute(sql.DELETE_SEARCH, {"study": name})
                 found = []
             if found:
@@ -96,7 +96,11 @@ def create_search(
 
 
 def load_search(engine: Engine, study_name: str | None = None) -> SearchRecord:
-    """The named search; None is the newest one.  BadInput when there is none."""
+    """The named search; None is the newest one.
+
+    Raises:
+        BadInput: there is none.
+    """
     found = _list(engine, study_name)
     if found:
         return found[0]
@@ -117,8 +121,8 @@ def list_searches(engine: Engine) -> list[SearchRecord]:
 def set_budget(engine: Engine, study_name: str, budget: int) -> int:
     """Add or remove open tickets; returns the budget as it now is.
 
-    Only open tickets without a trial can go, so the answer may be more than was asked:
-    what is done, leased or waiting for a retry stays.
+    Only open tickets without a trial can be removed: what is done, leased or waiting for a
+    retry stays, so the answer may be larger than `budget`.
     """
     _check_budget(budget)
 
@@ -201,7 +205,7 @@ def _require_same(record: SearchRecord, *, search_text: str, search_hash: str) -
         )
     )
     raise SearchDiffers(
-        f"the study {record.study_name!r} was begun with another search file: go on with that "
-        "one, or give --force-new for a new study"
+        f"the study {record.study_name!r} was made from another search file: use that one, "
+        "or give --force-new for a new study"
         + (f"\n{difference}" if difference else " (the texts agree, their meaning does not)")
     )

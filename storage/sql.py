@@ -3,7 +3,7 @@
 Optuna's tables are reached through Optuna, or in `storage.optuna_internals`.
 
 `{now}` is the database's clock, or the time given as :now (tests).  Locks are always
-taken in the order search, ticket, Optuna's trial, so no two callers wait in a circle.
+taken in the order search, ticket, Optuna's trial, so that callers cannot deadlock.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ LOCK_TABLES = _sql(f"SELECT pg_advisory_xact_lock({TABLES_KEY})")
 
 # --- searches ------------------------------------------------------------------------
 
-# Everybody who makes or resizes searches, one at a time.
+# One process at a time makes or resizes searches.
 LOCK_SEARCHES = _sql(f"SELECT pg_advisory_xact_lock({SEARCHES_KEY})")
 
 SEARCHES = _sql("""
@@ -62,7 +62,7 @@ ADD_TICKETS = _sql("""
     INSERT INTO nkat_ticket (study_name) SELECT :study FROM generate_series(1, :number)
 """)
 
-# Only tickets that nobody has begun can go; those being claimed this moment are skipped.
+# Only tickets that have not been used can be removed; those being claimed are skipped.
 REMOVE_TICKETS = _sql("""
     DELETE FROM nkat_ticket WHERE ticket_id IN (
         SELECT ticket_id FROM nkat_ticket
@@ -72,7 +72,7 @@ REMOVE_TICKETS = _sql("""
 
 COUNT_TICKETS = _sql("SELECT count(*) FROM nkat_ticket WHERE study_name = :study")
 
-# Going on starts the failure rate anew: the user has looked.
+# Running again resets the failure rate: the user has had a look.
 SET_COMMAND = _sql("""
     UPDATE nkat_search
        SET command = :command, reason = :reason,
@@ -107,7 +107,7 @@ INSERT_WORKER = _sql("""
     ON CONFLICT (worker_id) DO NOTHING
 """)
 
-# Those that trained before this one; the orchestrator (device none) is not counted.
+# Those that registered before this one; the orchestrator (device none) does not count.
 WORKERS_BEFORE = _sql("""
     SELECT count(*) AS before FROM nkat_worker me
       JOIN nkat_worker other ON other.study_name = me.study_name AND other.device <> 'none'
@@ -119,7 +119,7 @@ RETIRE_WORKER = _sql("""
     UPDATE nkat_worker SET state = 'retired', reason = :reason WHERE worker_id = :worker
 """)
 
-# A worker that was taken for dead and beats again is alive again; good-bye is for good.
+# A lost worker that beats again is alive again; one that signed off stays retired.
 BEAT = _sql("""
     WITH me AS (
         UPDATE nkat_worker
@@ -135,14 +135,14 @@ BEAT = _sql("""
 
 # --- claiming ------------------------------------------------------------------------
 
-# The claim of a lost answer: the commit went through, the connection did not live to say so.
+# A claim that was committed although the connection broke before the answer arrived.
 FIND_CLAIM = _sql("""
     SELECT t.ticket_id, t.trial_id, a.attempt
       FROM nkat_ticket t JOIN nkat_attempt a ON a.token = t.token
      WHERE t.token = :token AND t.state = 'leased'
 """)
 
-# Retries first (their ticket is reserved), then in order; a ticket that somebody else is
+# Retries first (their ticket is reserved), then in order.  A ticket that another worker is
 # claiming right now is skipped, not waited for.
 PICK_TICKET = _sql("""
     SELECT ticket_id, trial_id FROM nkat_ticket
@@ -233,7 +233,7 @@ LATE = _sql("""
 # One reaper per study at a time; the others have nothing to do.
 TRY_LOCK_REAPER = _sql(f"SELECT pg_try_advisory_xact_lock({REAPER_KEY}, hashtext(:study))")
 
-# A worker that retired with a trial in its hands will not beat again: no need to wait.
+# A worker that retired while it had a trial sends no more beats: no need to wait for it.
 STALE_TICKETS = _sql("""
     SELECT t.ticket_id, t.trial_id, t.token, t.worker_id, w.host, w.pid, w.state AS worker_state,
            extract(epoch FROM {now} - w.beat_at) AS silence_s

@@ -28,15 +28,15 @@ class Ticket(StrEnum):
 
 
 class Attempt(StrEnum):
-    """One worker's go at one trial, and how it ended."""
+    """One worker's attempt at one trial, and how it ended."""
 
     RUNNING = "running"
     COMPLETE = "complete"  # told with a value
     PRUNED = "pruned"  # told as stopped by the gate or by a bound
-    HANDED_BACK = "handed_back"  # SIGTERM: given up in good order, no failure
-    FAILED = "failed"  # the worker says that it went wrong
-    LOST = "lost"  # the worker went silent; a reaper took it
-    CLOSED = "closed"  # somebody finished the trial from outside
+    HANDED_BACK = "handed_back"  # SIGTERM: given back in good order, no failure
+    FAILED = "failed"  # the worker reports a failure
+    LOST = "lost"  # the worker was silent for too long; a reaper took the trial
+    CLOSED = "closed"  # the trial was finished from outside
 
 
 class Command(StrEnum):
@@ -52,7 +52,7 @@ class WorkerState(StrEnum):
 
     ALIVE = "alive"
     LOST = "lost"  # silent for longer than a lease; a later beat makes it alive again
-    RETIRED = "retired"  # said good-bye
+    RETIRED = "retired"  # signed off
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +76,7 @@ ENDINGS: dict[Attempt, Ending] = {
     Attempt.HANDED_BACK: Ending(Ticket.OPEN, TrialState.WAITING, failure=False),
     Attempt.FAILED: Ending(Ticket.OPEN, TrialState.WAITING, failure=True),
     Attempt.LOST: Ending(Ticket.OPEN, TrialState.WAITING, failure=True),
-    # The ticket follows the state that the outsider chose: see `ticket_after_outside`.
+    # The ticket follows the state that was set from outside: see `ticket_after_outside`.
     Attempt.CLOSED: Ending(Ticket.OPEN, None, failure=False),
 }
 """FAILED and LOST give WAITING (retry) until the attempts are used up, then FAIL."""
@@ -105,5 +105,5 @@ TRIAL_MOVES: dict[TrialState, frozenset[TrialState]] = {
 
 
 def ticket_after_outside(state: TrialState) -> Ticket:
-    """The ticket of a trial that somebody finished from outside: counted, or open again."""
+    """The ticket of a trial that was finished from outside: counted, or open again."""
     return Ticket.DONE if state in (TrialState.COMPLETE, TrialState.PRUNED) else Ticket.OPEN

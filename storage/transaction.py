@@ -68,7 +68,7 @@ class Desk:
 
     Args:
         engine: from `make_engine`.
-        on_outage: called when a try failed because nobody could use the database.
+        on_outage: called when a try failed because the database was away (`is_outage`).
     """
 
     def __init__(
@@ -124,7 +124,12 @@ class Desk:
 
     @contextmanager
     def open(self, *, snapshot: bool = False, lean: bool = False) -> Iterator[Transaction]:
-        """A bare transaction, not retried; `snapshot`: all reads see one moment."""
+        """A bare transaction, not retried.
+
+        Args:
+            snapshot: all reads see the database at one moment.
+            lean: see `run`.
+        """
         cached = self._shared_storage()
         cached.look_again()
         with self.engine.connect() as connection:
@@ -143,8 +148,8 @@ class Desk:
                         now=self._clock() if self._clock else None,
                     )
                     if not outer.is_active:
-                        # Leaving the block would commit nothing, and nobody would know.
-                        raise TryAgain("Optuna kept an error to itself and rolled back")
+                        # Leaving the block would commit nothing, without an error.
+                        raise TryAgain("Optuna caught an error and rolled back")
             except KeyError as error:
                 self.forget()
                 if self._is_gone():
@@ -181,12 +186,12 @@ class Desk:
     def trial(self, trial_id: int, sampler: BaseSampler) -> Trial:
         """A live trial as the database has it now."""
         study = self.study(sampler)
-        # Optuna's cache must have met a trial before parameters can be set on it.
+        # Optuna's cache must know a trial before parameters can be set on it.
         self._shared_storage().get_all_trials(self.study_id, deepcopy=False, states=UNFINISHED)
         return Trial(study, trial_id)
 
     def forget(self) -> None:
-        """Drop what Optuna remembers; the next use reads it anew."""
+        """Drop what Optuna remembers; the next use reads it again."""
         self._cached = self._study = None
         if self._rdb is not None:
             self._rdb.remove_session()
