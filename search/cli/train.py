@@ -17,6 +17,7 @@ from search.cli.common import (
     say_warnings,
 )
 from search.cli.recipe_options import recipe_options, split_recipe
+from search.exit_codes import EXIT_DONE, EXIT_FAILED
 
 SyntheticOption = Annotated[
     bool, typer.Option("--synthetic", help="Rendered images in the set's shape: for tests only.")
@@ -82,7 +83,7 @@ def train(
     ] = None,
     json: JsonOption = False,
     recipe: dict[str, Any],
-) -> None:
+) -> int:
     """Train one configuration and say what it reached.
 
     The source's baseline, as it is written there:
@@ -93,7 +94,8 @@ def train(
         --dropout_embed 0.08 --mixup 0.1 --cutmix 0.2 --randaugment 2 9
         --cutout 8 --lr 2e-4 --epochs 40 --warmup 5 --ema 0.9995 --clip_grad 1.0
 
-    An exported configuration again, and how far the scores agree:
+    An exported configuration again, and how far the scores agree (exit code 1 when one
+    lies outside two standard deviations of its record):
 
         nkat-search train --config best.yaml
         nkat-search train --config best.yaml --test --runs 5 --out final.json
@@ -103,7 +105,7 @@ def train(
     """
     from nkat_errors import BadInput
     from search.export.configuration import choose
-    from search.retrain.comparison import TrainRequest, print_report, retrain
+    from search.retrain.comparison import TrainRequest, agrees, print_report, retrain
     from search.retrain.entries import entries_of, with_options
 
     model_fields, train_fields = split_recipe(recipe)
@@ -129,7 +131,7 @@ def train(
     request = TrainRequest(
         chosen=chosen,
         given=tuple(train_fields),
-        changed=bool(recipe),
+        changed=bool(recipe) or limit is not None or validation is not None or synthetic,
         entries=tuple(entries),
         split_seed=recorded_seed,
         seed=seed if seed is not None else recorded_seed,
@@ -139,16 +141,19 @@ def train(
         data_dir=data_dir,
     )
     if chosen.best is not None:
+        if chosen.best.kind == "nearest":
+            say_warnings([f"{chosen.name} is no best.yaml: {chosen.best.headline()}"])
         say_warnings(chosen.best.provenance.notes)
     report = retrain(request, notes=note_console())
     if out is not None:
         _write(out, report)
     if json:
         print_json(report)
-        return
-    print_report(report, out_console())
-    if out is not None:
-        out_console().print(f"written: {out}", soft_wrap=True)
+    else:
+        print_report(report, out_console())
+        if out is not None:
+            out_console().print(f"written: {out}", soft_wrap=True)
+    return EXIT_DONE if agrees(report) else EXIT_FAILED
 
 
 def _write(path: Path, report: dict[str, Any]) -> None:

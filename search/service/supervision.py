@@ -23,6 +23,7 @@ from search.file.search_file import SearchFile
 from search.service.orchestrator import NOTE, Orchestrator
 from search.service.progress import SearchProgress
 from search.study.session import Session
+from search.terminal import plain
 from search.worker.devices import threads_per_worker, worker_devices
 from search.worker.pool import WorkerPool
 from search.worker.signals import StopRequest
@@ -106,10 +107,16 @@ def _watch(
 ) -> None:
     while not stop:
         for line in pool.tick():
-            console.print(line, style="red", highlight=False)
+            console.print(plain(line, "red"), soft_wrap=True)
         counts = orchestrator.tick()
         workers = [row for row in session.board.workers() if row.note != NOTE]
-        progress.update(counts, session.board.best(), workers)
+        progress.update(
+            counts,
+            session.board.best(),
+            workers,
+            gate=orchestrator.gate,
+            warning=orchestrator.warning,
+        )
         if counts.done >= counts.budget:
             return
         if orchestrator.command is not Command.RUN:
@@ -161,10 +168,8 @@ def dashboard(plan: RunPlan, console: Console) -> Iterator[None]:
             start_new_session=True,
         )
         try:
-            console.print(
-                f"dashboard: http://127.0.0.1:{plan.dashboard_port} (log: {log_path})",
-                highlight=False,
-            )
+            address = f"http://127.0.0.1:{plan.dashboard_port}"
+            console.print(plain(f"dashboard: {address} (log: {log_path})"), soft_wrap=True)
             yield
         finally:
             process.terminate()

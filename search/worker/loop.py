@@ -16,6 +16,7 @@ from optuna.samplers import BaseSampler
 
 from nkat_errors import BadInput, NkatError
 from search.file.search_file import SearchFile
+from search.objective.judge import infeasible
 from search.objective.messages import (
     EpochDone,
     Event,
@@ -217,6 +218,10 @@ class Worker:
             claim.attempt,
             ", ".join(f"{k}={v}" for k, v in params.items()),
         )
+        why = self._search.why_infeasible(params)
+        if why is not None:
+            self._handle(Finished(verdict=infeasible(self._search, why), facts=None))
+            return None
         job = Job(
             trial_number=claim.number,
             attempt=claim.attempt,
@@ -264,8 +269,9 @@ class Worker:
             log.warning("trial %d goes on without checkpoints: %s", claim.number, event.reason)
         elif isinstance(event, Finished):
             recorder.finished(event, worker=self._id)
-            log.info("trial %d: %s", claim.number, event.user_attrs.get("outcome"))
-            self._failures_in_a_row = 0
+            log.info("trial %d: %s", claim.number, event.verdict.outcome)
+            if event.facts is not None:  # an infeasible draw says nothing about this device
+                self._failures_in_a_row = 0
             self._release(clean=True)
         elif isinstance(event, Stopped):
             self._board.hand_back(claim, self._stop.reason)
@@ -353,10 +359,9 @@ class Worker:
         if late is None or self._claim is None:
             self._abandon("its lease was taken by another worker")
             return
-        self._board.refuse_late(self._claim, late.user_attrs | {"value": late.value})
-        self._abandon(
-            f"its lease was taken by another worker; refused: {late.user_attrs['outcome']}"
-        )
+        summary = late.attributes(attempt=self._claim.attempt, worker=str(self._id))
+        self._board.refuse_late(self._claim, summary | {"value": late.verdict.value})
+        self._abandon(f"its lease was taken by another worker; refused: {late.verdict.outcome}")
 
     def _finished_in_pipe(self) -> Finished | None:
         while self._child is not None:

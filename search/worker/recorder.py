@@ -34,8 +34,8 @@ class Recorder:
         self._board.progress(
             self._claim, stage=str(event.stage), dataset=event.dataset, epoch=event.epoch
         )
-        if event.step is not None and event.value is not None:
-            self._report(event.step, event.value)
+        if event.report is not None:
+            self._report(*event.report)
 
     def saved(self, event: Saved) -> None:
         self._board.progress(
@@ -48,14 +48,15 @@ class Recorder:
 
     def finished(self, event: Finished, *, worker: UUID) -> None:
         """The one tell of this trial."""
-        if event.report is not None:
-            self._report(*event.report)
+        verdict = event.verdict
+        if verdict.report is not None:
+            self._report(*verdict.report)
         self._board.finish(
             self._claim,
-            state=TrialState.COMPLETE if event.state == "complete" else TrialState.PRUNED,
-            value=event.value,
-            user_attrs=event.user_attrs | {"attempt": self._claim.attempt, "worker": str(worker)},
-            constraints=event.constraints,
+            state=TrialState.COMPLETE if verdict.complete else TrialState.PRUNED,
+            value=verdict.value,
+            user_attrs=event.attributes(attempt=self._claim.attempt, worker=str(worker)),
+            constraints=verdict.constraints,
         )
 
     def _report(self, step: int, value: float) -> None:

@@ -16,8 +16,12 @@ import pytest
 from model.config import ModelConfig, TrainConfig
 from search.export.best_file import BestFile
 from search.file.load import load_search_file
-from search.score.tpe_score import score_all
+from search.objective.judge import Judge
+from search.provenance import DataSource
+from search.score.tpe_score import Lambdas
+from search.study.trial_attributes import TrialAttributes, TrialFacts
 from search.study.trial_record import TrialRecord
+from search.study.verdict import Effort, SetResult
 
 ROOT = Path(__file__).parents[2]
 LAPTOP = str(ROOT / "configs/laptop.yaml")
@@ -358,28 +362,21 @@ space: {embed_dim: [32, 64]}
     first = json.loads(nkat("train", "--config", tmp_path / "one.yaml", *data).stdout)
     (row,) = first["sets"]
     search_file = load_search_file(tmp_path / "one.yaml")
-    scores = score_all({"cifar10": row["mean"]}, 4.0)
+    lambdas = Lambdas(theory=-29.7, counted=4.0, parameters=0.1)
+    verdict = Judge(search=search_file, lambdas=lambdas).after_set(
+        {"cifar10": SetResult(accuracy=row["mean"], weights="ema")}, Effort(), None
+    )
+    assert verdict is not None
+    source = DataSource(
+        name="cifar10", source="prepared", train_size=300, checksum=row["checksum"]
+    )
+    facts = TrialFacts(parameters=1, tokens=16, device="cpu", data=(source,))
     trial = TrialRecord(
         number=0,
         state="complete",
-        value=scores.global_tpe_score,
+        value=verdict.value,
         params={"embed_dim": 32},
-        user_attrs={
-            "accuracy_cifar10": row["mean"],
-            "tpe_cifar10": scores.local["cifar10"],
-            "global_tpe_score": scores.global_tpe_score,
-            "consistency": scores.consistency,
-            "robustness": scores.robustness,
-            "generalization": scores.generalization,
-            "gate_score": scores.local["cifar10"],
-            "gate_margin": 0.1,
-            "lambda_theory": -29.7,
-            "lambda_counted": 4.0,
-            "lambda_parameters": 0.1,
-            "parameters": 1,
-            "tokens": 16,
-            "data_note": f"cifar10: prepared, 300 images, sha256 {row['checksum']}",
-        },
+        attributes=TrialAttributes(verdict=verdict, facts=facts),
     )
     BestFile.of_trial(trial, search_file).save(tmp_path / "best.yaml")
     done = nkat("train", "--config", tmp_path / "best.yaml", *data)
@@ -387,7 +384,7 @@ space: {embed_dim: [32, 64]}
     again = json.loads(done.stdout)
     recorded = again["sets"][0]["recorded"]
     assert (recorded["difference"], recorded["agrees"], recorded["same_data"]) == (0, True, True)
-    assert again["global_tpe_score"] == scores.global_tpe_score
+    assert again["global_tpe_score"] == verdict.value
     assert (again["model"], again["train"]) == (first["model"], first["train"])
     assert "cut-down search" in done.stderr
     shown = nkat("train", "--config", tmp_path / "best.yaml", *data[:-1], "--epochs", "3")

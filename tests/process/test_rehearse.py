@@ -34,6 +34,7 @@ pytestmark = [pytest.mark.process, pytest.mark.postgres]
 
 SEARCH = """
 study: rehearsed
+title: "[bold]b[/bold] [/]"
 n_trials: 6
 lambda: counted
 gate: {dataset: cifar10, threshold: 0.05}
