@@ -8,20 +8,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
+from search.export.best_file import OVER_ALL, BestFile
 from search.file.yaml_text import KeyPath, Problem, dotted
 from search.score.gate import Gate
 from search.score.tpe_score import score_all
 
-if TYPE_CHECKING:
-    from search.export.best_file import BestFile
-
 RELATIVE = 1e-9
 """Numbers are written with all their digits, so only rounding may differ."""
-
-OVER_ALL = ("global_tpe_score", "consistency", "robustness", "generalization")
-"""The scores over all data sets."""
 
 
 def check_scores(best: BestFile) -> None:
