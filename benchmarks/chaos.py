@@ -30,10 +30,10 @@ from rich.console import Console
 
 from search.exit_codes import EXIT_INTERRUPTED
 from search.file.load import load_search_file
+from search.logs import set_up_logging
 from search.objective.simulated_trainer import Rehearsal
 from search.rehearsal.faults import KINDS, parse_rates
 from search.rehearsal.run import RehearsalOptions, RehearsalReport, rehearse
-from search.worker.serve import set_up_logging
 from search.worker.signals import StopRequest, stop_on_signals
 
 CONFIG = Path(__file__).resolve().parent.parent / "configs/search.yaml"

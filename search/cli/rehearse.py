@@ -80,11 +80,11 @@ def rehearse(
     from dataclasses import replace
 
     from search.file.load import load_search_file
+    from search.logs import set_up_logging
     from search.objective.simulated_trainer import Rehearsal, Table
     from search.rehearsal.faults import KINDS, parse_rates
     from search.rehearsal.run import RehearsalOptions
     from search.rehearsal.run import rehearse as run_rehearsal
-    from search.worker.serve import set_up_logging
     from search.worker.signals import StopRequest, stop_on_signals
 
     search = load_search_file(config)

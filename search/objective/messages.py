@@ -81,8 +81,28 @@ class Saved:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NotSaved:
-    """Child to parent: the checkpoint disk refused; training goes on without."""
+    """Child to parent: the checkpoint disk refused; training goes on, and so do the tries."""
 
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NotResumed:
+    """Child to parent: the checkpoint cannot be gone on from; this set starts again."""
+
+    dataset: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlainPath:
+    """Child to parent: on this GPU the set trains step by step, which is much slower.
+
+    Args:
+        reason: why the captured step cannot run this configuration.
+    """
+
+    dataset: str
     reason: str
 
 
@@ -130,5 +150,7 @@ class Failed:
     bad_input: bool = False
 
 
-Event = Ready | EpochDone | Saved | NotSaved | Finished | Stopped | Failed
+Event = (
+    Ready | EpochDone | Saved | NotSaved | NotResumed | PlainPath | Finished | Stopped | Failed
+)
 Order = Job | Stop

@@ -22,7 +22,7 @@ from typing import Any
 from model.config import ModelConfig, TrainConfig
 from nkat_errors import BadInput
 from search.file.search_file import ImageFacts, SearchFile
-from search.objective.two_stages import CannotTrain, EpochReport
+from search.objective.two_stages import CannotResume, CannotTrain, EpochReport
 from search.score.tpe_score import accuracy_needed, lambda_theory
 
 
@@ -159,6 +159,7 @@ class RehearsedFit:
     diverges_at: int | None
     fingerprint: str
     done: int = 0
+    plain_because: str | None = None
     chance: random.Random = field(default_factory=random.SystemRandom)
 
     def epochs(self) -> Iterator[EpochReport]:
@@ -250,5 +251,15 @@ class RehearsedSetTrainer:
             total=total,
             diverges_at=1 + int(_unit(fingerprint, "epoch") * total) if diverges else None,
             fingerprint=fingerprint,
-            done=json.loads(resume)["done"] if resume else 0,
+            done=_epochs_done(resume, total) if resume else 0,
         )
+
+
+def _epochs_done(resume: bytes, total: int) -> int:
+    try:
+        done = json.loads(resume)["done"]
+    except (ValueError, TypeError, KeyError) as error:
+        raise CannotResume(f"its checkpoint cannot be read ({error})") from error
+    if not isinstance(done, int) or done >= total:
+        raise CannotResume(f"its checkpoint has {done} epochs, this rehearsal {total}")
+    return done

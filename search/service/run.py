@@ -14,12 +14,12 @@ from search.export.tables import summary_lines, trial_table
 from search.file.data_choice import settle
 from search.file.load import load_search_file
 from search.file.search_file import SearchFile
+from search.logs import set_up_logging
 from search.service.supervision import RunPlan, cut_down_line, dashboard, run_to_end
 from search.study.create import create_study
 from search.study.session import Session, checkpoint_dir, database, opened, state_dir
 from search.study.trial_record import TrialRecord, best_first
 from search.worker.devices import gpu_count
-from search.worker.serve import set_up_logging
 from search.worker.signals import StopRequest, stop_on_signals
 from storage.engine import make_engine
 

@@ -11,9 +11,12 @@ from uuid import UUID
 
 from optuna.trial import TrialState
 
-from search.objective.messages import EpochDone, Finished, Saved
+from search.objective.messages import EpochDone, Finished, PlainPath, Saved
 from storage.board import Board
 from storage.records import Claim
+
+PLAIN_PATH = "plain_path"
+"""Attribute of a trial that a GPU trained step by step: the reason, by data set."""
 
 
 class Recorder:
@@ -28,6 +31,7 @@ class Recorder:
         self._board = board
         self._claim = claim
         self._reported = set(claim.reported_steps)
+        self._plain_path: dict[str, str] = {}
 
     def epoch(self, event: EpochDone) -> None:
         """Raises `LeaseLost` when the trial is not ours any more."""
@@ -46,6 +50,12 @@ class Recorder:
             checkpoint_at="now",
         )
 
+    def plain_path(self, event: PlainPath) -> bool:
+        """Kept for the trial's attributes; True the first time."""
+        first = not self._plain_path
+        self._plain_path[event.dataset] = event.reason
+        return first
+
     def finished(self, event: Finished, *, worker: UUID) -> None:
         """The one tell of this trial."""
         if event.report is not None:
@@ -54,7 +64,9 @@ class Recorder:
             self._claim,
             state=TrialState.COMPLETE if event.state == "complete" else TrialState.PRUNED,
             value=event.value,
-            user_attrs=event.user_attrs | {"attempt": self._claim.attempt, "worker": str(worker)},
+            user_attrs=event.user_attrs
+            | {"attempt": self._claim.attempt, "worker": str(worker)}
+            | ({PLAIN_PATH: self._plain_path} if self._plain_path else {}),
             constraints=event.constraints,
         )
 

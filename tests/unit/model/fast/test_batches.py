@@ -17,7 +17,8 @@ from image_sets import device_set
 from model.augment import Augment
 from model.config import TrainConfig
 from model.data.device import DeviceSet
-from model.fast.batches import FIRST_OPERATION, Pictures
+from model.augment.pipeline import FIRST_OPERATION
+from model.fast.batches import Pictures
 from model.fast.run_values import Values
 
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
