@@ -13,7 +13,7 @@ from rich.text import Text
 from search.service.progress import duration
 from search.study.session import Session
 from storage.records import TrialRow, WorkerRow
-from storage.states import Command
+from storage.states import Command, WorkerState
 
 NEWEST = 15
 """Trials shown unless all are asked for."""
@@ -82,6 +82,7 @@ def tables(view: dict[str, Any]) -> RenderableType:
     parts: list[RenderableType] = [Text("\n".join(lines))]
     if view["workers"]:
         parts.append(_workers_table(view["workers"]))
+        parts += [Text(line, style="bold yellow") for line in _troubles(view["workers"])]
     if view["trials"]:
         parts.append(_trials_table(view["trials"]))
     return Group(*parts)
@@ -98,6 +99,15 @@ def _workers_table(workers: list[dict[str, Any]]) -> Table:
             "" if row["checkpoint_age_s"] is None else f"{duration(row['checkpoint_age_s'])} ago",
         )
     return table
+
+
+def _troubles(workers: list[dict[str, Any]]) -> list[str]:
+    """What does not work in workers that go on all the same."""
+    return [
+        f"{row['note'] or row['device']} on {row['host']}, pid {row['pid']}: {row['reason']}"
+        for row in workers
+        if row["state"] == WorkerState.ALIVE and row["reason"]
+    ]
 
 
 def _doing(row: dict[str, Any]) -> str:
