@@ -154,7 +154,8 @@ def test_bad_input_is_said_even_when_the_lease_was_lost_meanwhile(
             time.sleep(3)  # for the rest of its imports: then it waits for a job
             child.suspend()
             tested.board.set_state("run")
-            wait_for("the claim", lambda: tested.board.counts().running == 1)
+            wait_for("the parameters", lambda: any(t.params for t in tested.board.trials()))
+            time.sleep(0.5)  # the job is sent, its worker listens
             worker.send_signal(signal.SIGSTOP)
             child.resume()  # and says that there are no images
             wait_for("the lease to be over", lambda: bool(tested.board.reap(LEASE_S)), 30)
