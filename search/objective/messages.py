@@ -150,7 +150,5 @@ class Failed:
     bad_input: bool = False
 
 
-Event = (
-    Ready | EpochDone | Saved | NotSaved | NotResumed | PlainPath | Finished | Stopped | Failed
-)
+Event = Ready | EpochDone | Saved | NotSaved | NotResumed | PlainPath | Finished | Stopped | Failed
 Order = Job | Stop

@@ -47,7 +47,7 @@ class Recorder:
             stage=str(event.stage),
             dataset=event.dataset,
             epoch=event.epoch,
-            checkpoint_at="now",
+            saved=True,
         )
 
     def plain_path(self, event: PlainPath) -> bool:

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import psutil
@@ -47,10 +47,8 @@ def test_a_child_that_reported_a_failure_is_replaced(database_url: str, tmp_path
         children: set[int] = set()
 
         def ended() -> bool:
-            try:
+            with suppress(AssertionError, psutil.Error):
                 children.add(training_child(worker).pid)
-            except (AssertionError, psutil.Error):
-                pass
             return worker.poll() is not None
 
         wait_for("the worker to stop itself", ended)

@@ -15,9 +15,9 @@ pytest.importorskip("triton")
 from image_sets import device_set
 
 from model.augment import Augment
+from model.augment.pipeline import FIRST_OPERATION
 from model.config import TrainConfig
 from model.data.device import DeviceSet
-from model.augment.pipeline import FIRST_OPERATION
 from model.fast.batches import Pictures
 from model.fast.run_values import Values
 
