@@ -86,10 +86,10 @@ def run_search(options: RunOptions, *, notes: Console, results: Console) -> int:
             grace_s=options.grace_s,
         )
         with opened(url, record.study_name, role="run", give_up=lambda: bool(stop)) as session:
-            with dashboard(plan, notes):
+            with dashboard(plan) as page:
                 # Typing the command again is how a paused search is set going.
                 session.board.set_state("run")
-                run_to_end(plan, session, stop=stop, console=notes)
+                run_to_end(plan, session, stop=stop, console=notes, page=page)
             return _conclude(session, options.out, stopped=bool(stop), results=results)
 
 
