@@ -16,7 +16,13 @@ from typing import Annotated, Any
 import typer
 
 from nkat_errors import BadInput, NkatError
-from search.exit_codes import EXIT_BAD_INPUT, EXIT_DONE, EXIT_FAILED, EXIT_INTERRUPTED
+from search.exit_codes import (
+    EXIT_BAD_INPUT,
+    EXIT_DONE,
+    EXIT_FAILED,
+    EXIT_INTERRUPTED,
+    EXIT_PIPE_CLOSED,
+)
 
 UsageError: type[Exception] = typer.BadParameter.__mro__[1]
 """A wrong command line.  Typer carries its own copy of Click and names only the
@@ -117,8 +123,8 @@ def _needed(arguments: Sequence[str]) -> Sequence[str]:
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs a command line and returns its exit code.
 
-    Errors the user can act on are one line on stderr; any other exception is a bug
-    and keeps its traceback.
+    Every error is one line on stderr; the traceback of one that nobody foresaw is kept
+    aside (search/last_resort.py).
     """
     wait_passively()
     arguments = list(sys.argv[1:] if argv is None else argv)
@@ -132,13 +138,20 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _told(error, EXIT_BAD_INPUT)
     except NkatError as error:
         return _told(error, EXIT_FAILED)
-    except (KeyboardInterrupt, typer.Abort):
-        sys.stderr.write("nkat-search: interrupted\n")
-        return EXIT_INTERRUPTED
+    except (KeyboardInterrupt, typer.Abort) as stop:
+        return _told(str(stop) or "interrupted", EXIT_INTERRUPTED)
     except typer.Exit as stop:
         return stop.exit_code
     except UsageError as error:
         return _usage(error)
+    except BrokenPipeError:  # `status | head`: whoever read our output has had enough
+        # Python flushes stdout once more at its end, and would complain.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return EXIT_PIPE_CLOSED
+    except Exception as error:
+        from search.last_resort import sentence_for
+
+        return _told(sentence_for(error), EXIT_FAILED)
     return code if isinstance(code, int) else EXIT_DONE
 
 

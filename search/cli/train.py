@@ -17,6 +17,7 @@ from search.cli.common import (
     say_warnings,
 )
 from search.cli.recipe_options import recipe_options, split_recipe
+from search.exit_codes import EXIT_DONE, EXIT_INTERRUPTED
 
 SyntheticOption = Annotated[
     bool, typer.Option("--synthetic", help="Rendered images in the set's shape: for tests only.")
@@ -82,7 +83,7 @@ def train(
     ] = None,
     json: JsonOption = False,
     recipe: dict[str, Any],
-) -> None:
+) -> int:
     """Train one configuration and say what it reached.
 
     The source's baseline, as it is written there:
@@ -103,9 +104,12 @@ def train(
     """
     from nkat_errors import BadInput
     from search.export.configuration import choose
+    from search.outputs import check_output
     from search.retrain.comparison import TrainRequest, print_report, retrain
     from search.retrain.entries import entries_of, with_options
 
+    if out is not None:
+        check_output(out)
     model_fields, train_fields = split_recipe(recipe)
     chosen = choose(config, model=model_fields, train=train_fields)
     if validation is not None and not validation > 0:
@@ -141,24 +145,30 @@ def train(
     if chosen.best is not None:
         say_warnings(chosen.best.provenance.notes)
     report = retrain(request, notes=note_console())
-    if out is not None:
-        _write(out, report)
     if json:
         print_json(report)
-        return
-    print_report(report, out_console())
+    else:
+        print_report(report, out_console())
     if out is not None:
-        out_console().print(f"written: {out}", soft_wrap=True)
+        _write(out, report, printed=json)
+        if not json:
+            out_console().print(f"written: {out}", soft_wrap=True, markup=False)
+    return EXIT_INTERRUPTED if report["interrupted"] else EXIT_DONE
 
 
-def _write(path: Path, report: dict[str, Any]) -> None:
+def _write(path: Path, report: dict[str, Any], *, printed: bool) -> None:
+    """The report as a file; on stdout when there is no room for it after all."""
     import json
 
-    from nkat_errors import BadInput
+    from nkat_errors import NkatError
     from search.cli.common import finite
 
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(finite(report), indent=2) + "\n", encoding="utf-8")
     except OSError as error:
-        raise BadInput(f"--out {path}: cannot be written ({error.strerror})") from None
+        if not printed:
+            print_json(report)
+        raise NkatError(
+            f"--out {path}: could not be written after all ({error.strerror}); the result stands "
+            "on stdout"
+        ) from None

@@ -15,6 +15,7 @@ from search.file.data_choice import settle
 from search.file.load import load_search_file
 from search.file.search_file import SearchFile
 from search.logs import set_up_logging
+from search.outputs import check_output
 from search.service.supervision import RunPlan, cut_down_line, dashboard, run_to_end
 from search.study.create import create_study
 from search.study.session import (
@@ -55,6 +56,7 @@ def run_search(options: RunOptions, *, notes: Console, results: Console) -> int:
     """0 when the search ended with a best.yaml, 1 when nothing passed, 130 after Ctrl-C."""
     set_up_logging(level="ERROR")
     stop = StopRequest()
+    check_output(options.out)
     path = options.config or default_config()
     search = load_search_file(path)
     if options.synthetic:
