@@ -25,6 +25,11 @@ from search.file.search_file import ImageFacts, SearchFile
 from search.objective.two_stages import CannotResume, CannotTrain, EpochReport
 from search.score.tpe_score import accuracy_needed, lambda_theory
 
+TOO_LARGE = "rehearsed: the network does not fit"
+NAN = "rehearsed NaN"
+ACCIDENT = "rehearsed accident"
+"""What the faults of a rehearsed training say; the rehearsal counts them by it."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rehearsal:
@@ -167,12 +172,12 @@ class RehearsedFit:
             time.sleep(self.plan.epoch_s)
             # Accidents are not repeatable on purpose: a retry must be able to succeed.
             if self.chance.random() < self.plan.crash_rate:
-                raise RuntimeError("rehearsed accident")
+                raise RuntimeError(ACCIDENT)
             if self.chance.random() < self.plan.hang_rate:
                 time.sleep(3600.0)
             self.done += 1
             if self.diverges_at is not None and self.done >= self.diverges_at:
-                raise CannotTrain("diverged", f"rehearsed NaN in epoch {self.done}")
+                raise CannotTrain("diverged", f"{NAN} in epoch {self.done}")
             share = 1 - math.exp(-3 * self.done / self.total)
             yield EpochReport(
                 epoch=self.done,
@@ -241,7 +246,7 @@ class RehearsedSetTrainer:
         plan = self._plan
         fingerprint = _fingerprint(model, train)
         if _unit(plan.seed, "memory", fingerprint) < plan.memory_rate:
-            raise CannotTrain("out_of_memory", "rehearsed: the network does not fit")
+            raise CannotTrain("out_of_memory", TOO_LARGE)
         total = plan.epochs or train.epochs
         diverges = _unit(plan.seed, "nan", dataset, fingerprint) < plan.nan_rate
         values = model.to_dict() | train.to_dict()

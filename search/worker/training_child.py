@@ -8,6 +8,7 @@ from search.objective.messages import Event, Failed, Finished, Order, Ready
 from search.worker.child import ChildSettings
 from search.worker.child_handle import ChildProcess, Died
 
+SILENT = "the training process said nothing for"
 READY_TIMEOUT_S = 300.0
 """A child that has not come up by then is taken for stalled (a cold disk's import of
 torch takes tens of seconds)."""
@@ -110,4 +111,4 @@ class TrainingChild:
         limit_s = self._stall_s if self._ready else READY_TIMEOUT_S
         if self._silent_s <= limit_s:
             return None
-        return f"the training process said nothing for {limit_s:.0f} s"
+        return f"{SILENT} {limit_s:.0f} s"
