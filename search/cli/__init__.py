@@ -15,7 +15,7 @@ from typing import Annotated, Any
 
 import typer
 
-from nkat_errors import BadInput, NkatError
+from nkat_errors import BadInput, Interrupted, NkatError
 from search.exit_codes import (
     EXIT_BAD_INPUT,
     EXIT_DONE,
@@ -136,11 +136,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         )
     except BadInput as error:
         return _told(error, EXIT_BAD_INPUT)
+    except Interrupted as error:
+        return _told(error, EXIT_INTERRUPTED)
     except NkatError as error:
         return _told(error, EXIT_FAILED)
-    except (KeyboardInterrupt, typer.Abort) as stop:
-        return _told(str(stop) or "interrupted", EXIT_INTERRUPTED)
+    except (KeyboardInterrupt, typer.Abort):
+        return _told("interrupted", EXIT_INTERRUPTED)
     except typer.Exit as stop:
+        if isinstance(stop.__cause__, KeyboardInterrupt):  # Typer's form of it
+            return _told("interrupted", EXIT_INTERRUPTED)
         return stop.exit_code
     except UsageError as error:
         return _usage(error)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from model.network.cost import model_cost
+from nkat_errors import Interrupted
 from search.export.configuration import Chosen
 from search.file.sections import DatasetSection
 from search.provenance import code_version, package_versions
@@ -88,7 +89,7 @@ def retrain(request: TrainRequest, *, notes: Console) -> dict[str, Any]:
         if interrupted:
             break
     if not rows:
-        raise KeyboardInterrupt(interrupted)
+        raise Interrupted(interrupted)
     report: dict[str, Any] = {
         "configuration": request.chosen.name,
         "cut_down": request.chosen.best is not None and request.chosen.best.cut_down,
