@@ -11,5 +11,4 @@ EXIT_BAD_INPUT = 2
 """The user's input cannot work: trying again will not help."""
 EXIT_INTERRUPTED = 128 + signal.SIGINT
 EXIT_TERMINATED = 128 + signal.SIGTERM
-EXIT_PIPE_CLOSED = 128 + signal.SIGPIPE
 """As a shell says it of a process that the signal ended."""

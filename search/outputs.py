@@ -9,21 +9,21 @@ from nkat_errors import BadInput
 
 
 def check_output(path: Path, *, option: str = "--out") -> None:
-    """Refuses a path that cannot be written; makes its folder, changes no file.
+    """Refuses a path that cannot be written; leaves nothing behind.
 
     Only a real attempt tells: permission bits do not know of read-only mounts or /proc.
 
     Raises:
-        BadInput: it is a folder, or its folder cannot be made or written.
+        BadInput: it is a folder, or it (or its first missing folder) cannot be made.
     """
-    if path.is_dir():
-        raise BadInput(f"{option} {path}: is a folder, name a file in it")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        if path.is_dir():
+            raise BadInput(f"{option} {path}: is a folder, name a file in it")
         if path.exists():
             with path.open("ab"):
                 return
-        with tempfile.TemporaryFile(dir=path.parent):
+        folder = next(above for above in path.absolute().parents if above.exists())
+        with tempfile.TemporaryFile(dir=folder):
             return
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error

@@ -16,13 +16,7 @@ from typing import Annotated, Any
 import typer
 
 from nkat_errors import BadInput, Interrupted, NkatError
-from search.exit_codes import (
-    EXIT_BAD_INPUT,
-    EXIT_DONE,
-    EXIT_FAILED,
-    EXIT_INTERRUPTED,
-    EXIT_PIPE_CLOSED,
-)
+from search.exit_codes import EXIT_BAD_INPUT, EXIT_DONE, EXIT_FAILED, EXIT_INTERRUPTED
 
 UsageError: type[Exception] = typer.BadParameter.__mro__[1]
 """A wrong command line.  Typer carries its own copy of Click and names only the
@@ -148,10 +142,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         return stop.exit_code
     except UsageError as error:
         return _usage(error)
-    except BrokenPipeError:  # `status | head`: whoever read our output has had enough
-        # Python flushes stdout once more at its end, and would complain.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return EXIT_PIPE_CLOSED
     except Exception as error:
         from search.last_resort import sentence_for
 

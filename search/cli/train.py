@@ -164,6 +164,7 @@ def _write(path: Path, report: dict[str, Any], *, printed: bool) -> None:
     from search.cli.common import finite
 
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(finite(report), indent=2) + "\n", encoding="utf-8")
     except OSError as error:
         if not printed:
