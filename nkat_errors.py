@@ -2,8 +2,8 @@
 
 It stands beside the three packages because `model` and `storage` must not know
 `search` or each other, and still share one root.  The command line turns
-`BadInput` into exit code 2 and any other `NkatError` into exit code 1; neither
-prints a traceback.
+`BadInput` into exit code 2, `Interrupted` into 130 and any other `NkatError` into 1;
+none prints a traceback.
 """
 
 from __future__ import annotations
@@ -18,6 +18,10 @@ class NkatError(Exception):
 
 class BadInput(NkatError):
     """The user's input cannot work: the message names the value and the remedy."""
+
+
+class Interrupted(NkatError):
+    """Ctrl-C ended the work; the message says where."""
 
 
 def near_miss(name: object, known: Iterable[str]) -> str:

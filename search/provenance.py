@@ -15,6 +15,9 @@ PACKAGES = ("torch", "torchvision", "optuna", "numpy", "sqlalchemy", "triton")
 REVISION_VARIABLE = "NKAT_REVISION"
 """The git commit of an image's code, set when the image is built."""
 
+NOT_INSTALLED = "0+source"
+"""The version of a source tree that is run as it lies there."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DataSource:
@@ -38,10 +41,13 @@ class DataSource:
 def code_version(folder: Path | None = None) -> str:
     """The package's version, and the git commit of the image or checkout it runs from.
 
+    It reads the files as they are now: a process that goes on for long asks once, when it
+    starts.
+
     Args:
         folder: of the code; this package's own by default.
     """
-    version = importlib.metadata.version("nkat-search")
+    version = _version()
     baked_in = os.environ.get(REVISION_VARIABLE, "unknown")
     if baked_in not in ("", "unknown"):
         return f"{version}+g{baked_in}"
@@ -54,6 +60,13 @@ def code_version(folder: Path | None = None) -> str:
     except (OSError, subprocess.SubprocessError):
         return version
     return f"{version}+g{commit}{'.changed' if changed else ''}"
+
+
+def _version() -> str:
+    try:
+        return importlib.metadata.version("nkat-search")
+    except importlib.metadata.PackageNotFoundError:
+        return NOT_INSTALLED
 
 
 def _git(root: Path, *arguments: str) -> str:

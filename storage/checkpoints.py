@@ -38,8 +38,8 @@ class CheckpointStore:
         salt: tells studies of one name apart (another database, or deleted and remade);
             `SearchRecord.salt` is made for it.
 
-    A full or read-only disk gives one warning, then `enabled` is False and every call
-    does nothing: training goes on without checkpoints.
+    A full or read-only disk gives one warning, and `enabled` is False until a later save
+    goes through, which is said once too; training goes on in between.
     """
 
     def __init__(self, *, folder: Path, study_name: str, salt: str = "") -> None:
@@ -51,7 +51,7 @@ class CheckpointStore:
 
     @property
     def enabled(self) -> bool:
-        """False after the disk refused a write."""
+        """False after the disk refused the last write."""
         return self._disabled_because is None
 
     @property
@@ -66,8 +66,6 @@ class CheckpointStore:
             payload: the bytes, or a function that writes them to a file
                 (`lambda file: torch.save(state, file)`); it may only write.
         """
-        if not self.enabled:
-            return False
         folder = self._trial_folder(number)
         # Unique, because a worker that lost its lease may still be writing here too.
         unfinished = folder / f"{uuid.uuid4().hex}.tmp"
@@ -86,6 +84,7 @@ class CheckpointStore:
             return False
         finally:
             _remove_quietly(unfinished)  # renamed when all went well
+        self._enable()
         return True
 
     def load(self, number: int) -> bytes | None:
@@ -141,13 +140,21 @@ class CheckpointStore:
         )
 
     def _disable(self, error: OSError) -> None:
+        first = self._disabled_because is None
         self._disabled_because = (
             f"checkpoints are off: {self.folder} cannot be written "
-            f"({error.strerror or error}); a lost trial starts again from its beginning"
+            f"({error.strerror or error}); training goes on without checkpoints, each save is "
+            "tried again"
         )
-        _log.warning(
-            "%s", self._disabled_because, extra={"action": "checkpoints_off", "errno": error.errno}
-        )
+        if first:
+            about = {"action": "checkpoints_off", "errno": error.errno}
+            _log.warning("%s", self._disabled_because, extra=about)
+
+    def _enable(self) -> None:
+        if self._disabled_because is not None:
+            self._disabled_because = None
+            about = {"action": "checkpoints_on"}
+            _log.warning("checkpoints work again: %s", self.folder, extra=about)
 
 
 class _Hashing:

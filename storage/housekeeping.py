@@ -84,6 +84,10 @@ class Housekeeper(BoardReader):
         """Sign a worker off.  The next reaper takes what it still holds, without waiting."""
         self._desk.statement("retire", sql.RETIRE_WORKER, worker=worker_id, reason=reason)
 
+    def set_worker_reason(self, worker_id: UUID, reason: str) -> None:
+        """Say what does not work in a worker that goes on all the same ("" for nothing)."""
+        self._desk.statement("reason", sql.SET_WORKER_REASON, worker=worker_id, reason=reason)
+
     def beat(self, worker_id: UUID) -> Beat:
         """Report a worker alive (one statement); returns what it lost and what is wanted.
 
@@ -142,8 +146,9 @@ class Housekeeper(BoardReader):
         """Pause the search when too many attempts fail; returns the message, else None.
 
         Args:
-            max_failure_rate: allowed (failed + lost) / ended attempts, 0..1, since the
-                search was last set to run.
+            max_failure_rate: allowed failed / ended attempts, 0..1, since the search was
+                last set to run.  Lost attempts (a host was taken away) are left out, but for
+                those that used up their trial's tries.
             min_attempts: ended attempts before the rate means anything, >= 1.
         """
         (row,) = self._desk.statement("failure rate", sql.FAILURE_RATE)

@@ -154,7 +154,8 @@ class Counts:
     Tickets: budget = done + leased + open.  `done` is what counts.  Trials: complete,
     pruned, running, waiting, failed as Optuna has them.  Attempts: all ever begun;
     lost, handed_back, failed_attempts, late by how they ended.
-    failure_rate: (failed + lost) / ended attempts since the last resume, 0 when none.
+    failure_rate: failed / ended attempts since the last resume, 0 when none; a lost one
+    counts when its trial was given up with it.
     """
 
     budget: int

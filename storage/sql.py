@@ -23,9 +23,14 @@ _FAILURES = ", ".join(f"'{a}'" for a, ending in ENDINGS.items() if ending.failur
 _RESULTS = f"'{Attempt.COMPLETE}', '{Attempt.PRUNED}'"
 
 
+# What speaks against the search itself.  A lost attempt alone does not (its host was taken
+# away); a trial that was lost until it was given up does: perhaps it kills its hosts.
+_BLAMED = f"(outcome = '{Attempt.FAILED}' OR (outcome = '{Attempt.LOST}' AND gave_up))"
+
+
 def _sql(text: str) -> sa.TextClause:
     filled = text.replace("{now}", NOW).replace("{failures}", _FAILURES)
-    return sa.text(filled.replace("{results}", _RESULTS))
+    return sa.text(filled.replace("{results}", _RESULTS).replace("{blamed}", _BLAMED))
 
 
 CLOCK = _sql("SELECT {now} AS now, pg_postmaster_start_time() AS server_started")
@@ -87,10 +92,10 @@ PAUSE_IF_RUNNING = _sql("""
 
 FAILURE_RATE = _sql("""
     SELECT s.command,
-           count(a.token) FILTER (WHERE a.outcome IN ({failures})) AS failures,
-           count(a.token) FILTER (WHERE a.outcome IN ({failures}, {results})) AS ended,
+           count(a.token) FILTER (WHERE {blamed}) AS failures,
+           count(a.token) FILTER (WHERE {blamed} OR a.outcome IN ({results})) AS ended,
            (SELECT reason FROM nkat_attempt l
-             WHERE l.study_name = :study AND l.outcome IN ({failures})
+             WHERE l.study_name = :study AND {blamed}
              ORDER BY l.ended_at DESC LIMIT 1) AS last_reason
       FROM nkat_search s
       LEFT JOIN nkat_attempt a ON a.study_name = s.study_name AND a.ended_at >= s.rate_from
@@ -117,6 +122,11 @@ WORKERS_BEFORE = _sql("""
 
 RETIRE_WORKER = _sql("""
     UPDATE nkat_worker SET state = 'retired', reason = :reason WHERE worker_id = :worker
+""")
+
+# What does not work in a worker that goes on all the same; empty when all does.
+SET_WORKER_REASON = _sql("""
+    UPDATE nkat_worker SET reason = :reason WHERE worker_id = :worker AND state = 'alive'
 """)
 
 # A lost worker that beats again is alive again; one that signed off stays retired.
@@ -313,8 +323,8 @@ COUNT_ALL = _sql("""
                 count(*) FILTER (WHERE outcome = 'closed') AS closed,
                 count(late_at) AS late
            FROM nkat_attempt WHERE study_name = :study) a,
-        (SELECT count(*) FILTER (WHERE outcome IN ({failures})) AS rate_failures,
-                count(*) FILTER (WHERE outcome IN ({failures}, {results})) AS rate_ended
+        (SELECT count(*) FILTER (WHERE {blamed}) AS rate_failures,
+                count(*) FILTER (WHERE {blamed} OR outcome IN ({results})) AS rate_ended
            FROM nkat_attempt a JOIN nkat_search s ON s.study_name = a.study_name
           WHERE a.study_name = :study AND a.ended_at >= s.rate_from) r
 """)

@@ -62,7 +62,7 @@ class Ending:
     Args:
         ticket: the ticket's next state.
         trial: the Optuna trial's next state; None leaves it as it is.
-        failure: counts towards `max_attempts` and the failure rate.
+        failure: counts towards `max_attempts`.
     """
 
     ticket: Ticket

@@ -19,7 +19,7 @@ Route = Literal["fused", "grouped"]
 # Columns of the uniform numbers; RandAugment's two per operation follow.
 _CROP_Y, _CROP_X, _FLIP, _SHUFFLE, _ORDER = range(5)
 _CUTOUT = slice(5, 7)
-_FIRST_OPERATION = 7
+FIRST_OPERATION = 7
 
 
 class Augment:
@@ -96,7 +96,7 @@ class Augment:
 
     def draw(self, batch: int, generator: torch.Generator) -> torch.Tensor:
         """All random numbers of one batch: float32 [batch, K] in [0, 1)."""
-        columns = _FIRST_OPERATION + 2 * self.config.randaugment_ops
+        columns = FIRST_OPERATION + 2 * self.config.randaugment_ops
         return torch.rand(batch, columns, generator=generator, device=self._fill.device)
 
     def apply(self, images: torch.Tensor, uniform: torch.Tensor) -> torch.Tensor:
@@ -110,7 +110,7 @@ class Augment:
             float32 [B, C, H, W], values 0..255.
         """
         codes = [
-            draw_codes(uniform[:, _FIRST_OPERATION + 2 * step : _FIRST_OPERATION + 2 * step + 2])
+            draw_codes(uniform[:, FIRST_OPERATION + 2 * step : FIRST_OPERATION + 2 * step + 2])
             for step in range(self.config.randaugment_ops)
         ]
         images = self._place(images, uniform)

@@ -11,17 +11,13 @@ from torch import Tensor
 from model.augment import Augment
 from model.augment.crop import CHANNEL_ORDERS
 from model.augment.operations import OperationTables, operation_tables
+from model.augment.pipeline import FIRST_OPERATION
 from model.data.device import DeviceSet
 from model.data.info import DatasetInfo
 from model.fast.kernels import images as image_kernels
+from model.fast.limits import MOST_COLUMNS
 from model.fast.run_values import RunValues
 from model.kernels.triton_launch import launch
-
-FIRST_OPERATION = 7
-"""Column of the first operation's draws in `Augment.draw`'s numbers."""
-
-MOST_COLUMNS = 32
-"""Room for the draws of up to twelve operations an image."""
 
 
 @lru_cache(maxsize=32)

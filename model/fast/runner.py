@@ -10,38 +10,19 @@ from torch import Tensor
 from model.augment import Mix
 from model.config import ModelConfig, TrainConfig
 from model.data.device import DeviceSet
-from model.fast.batches import MOST_COLUMNS
 from model.fast.captured_evaluation import RepeatedEvaluation
 from model.fast.engine import Engine, predicted_bytes
+from model.fast.limits import why_not
 from model.fast.run_values import shape_of, table_rows
 from model.fast.state import FastState, copy_counters
 from model.fast.warm_cache import WarmCache
-from model.kernels.triton_tiles import MAX_HEAD_DIM, MAX_TOKENS
 from model.training.evaluation import count_correct, evaluation_batch
-from model.training.precision import uses_bf16
 from model.training.state import TrainingState
-from model.training.step import PlainRunner, RunnerFactory, StepRunner
+from model.training.step import OnStep, PlainRunner, RunnerFactory, StepRunner
 from nkat_errors import NkatError
 
 _SHARE_OF_MEMORY = 0.4
 """Of the device's memory, for warm engines that no run uses."""
-
-
-def why_not(model: ModelConfig, train: TrainConfig, *, device: torch.device) -> str | None:
-    """Why the fast path cannot run a configuration, or None where it can."""
-    if device.type != "cuda":
-        return f"the device is {device.type}"
-    if model.split_heads and model.channels == 3:
-        return "split_heads has another projection"
-    if model.tokens > MAX_TOKENS or model.embed_dim // model.heads > MAX_HEAD_DIM:
-        return f"{model.tokens} tokens of {model.embed_dim // model.heads} a head are too large"
-    if (model.embed_dim // model.heads) % 8 or round(model.embed_dim * model.mlp_ratio) % 8:
-        return "widths are no multiples of 8"
-    if 7 + 2 * train.randaugment_ops > MOST_COLUMNS:
-        return f"{train.randaugment_ops} RandAugment operations are too many"
-    if not uses_bf16(train.precision, device):
-        return f"precision is {train.precision}"
-    return None
 
 
 class FastRunners:
@@ -67,9 +48,14 @@ class FastRunners:
         train: DeviceSet,
         seed: int,
     ) -> StepRunner:
-        if why_not(model_config, train_config, device=train.device) is not None:
+        reason = why_not(model_config, train_config, device=train.device)
+        if reason is not None:
             return PlainRunner(
-                model_config=model_config, train_config=train_config, train=train, seed=seed
+                model_config=model_config,
+                train_config=train_config,
+                train=train,
+                seed=seed,
+                plain_because=reason,
             )
         parts = TrainingState.build(
             model_config=model_config, train_config=train_config, train=train, seed=seed
@@ -155,6 +141,8 @@ class FastRunner:
         parts: of the fresh run.
     """
 
+    plain_because: str | None = None
+
     def __init__(self, engine: Engine, parts: TrainingState) -> None:
         self.state: TrainingState
         self._engine = engine
@@ -162,7 +150,8 @@ class FastRunner:
         engine.owner = self._token = object()
         self._evaluation: RepeatedEvaluation | None = None
 
-    def train_epoch(self, epoch: int) -> Tensor:
+    def train_epoch(self, epoch: int, on_step: OnStep | None = None) -> Tensor:
+        """See `StepRunner`; `on_step` is not called: the device runs the epoch by itself."""
         self._still_owner()
         parts, engine = self._state, self._engine
         generators, device = parts.generators, parts.train.device

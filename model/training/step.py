@@ -20,17 +20,25 @@ from model.training.loss import mixed_cross_entropy
 from model.training.precision import autocast, uses_bf16
 from model.training.state import TrainingState
 
+OnStep = Callable[[int, int], None]
+"""Called with the steps of the epoch that are done (launched, on a GPU) and how many there are."""
+
 
 class StepRunner(Protocol):
-    """Owns a run's parts and moves them forward; nothing here waits for the device."""
+    """Owns a run's parts and moves them forward; nothing here waits for the device.
+
+    `plain_because`: why this is the plain runner where a faster one was asked for.
+    """
 
     state: TrainingState
+    plain_because: str | None
 
-    def train_epoch(self, epoch: int) -> Tensor:
+    def train_epoch(self, epoch: int, on_step: OnStep | None = None) -> Tensor:
         """Train one epoch.
 
         Args:
             epoch: from 0; it says which steps of the schedule these are.
+            on_step: called after each step, where steps are run one by one.
 
         Returns:
             Mean loss of the epoch's steps, 0-dim on the device.
@@ -65,6 +73,7 @@ class PlainRunner:
 
     Args:
         model_config, train_config, train, seed: see `TrainingState.build`.
+        plain_because: why a faster runner that was asked for cannot do it.
     """
 
     def __init__(
@@ -74,15 +83,17 @@ class PlainRunner:
         train_config: TrainConfig,
         train: DeviceSet,
         seed: int,
+        plain_because: str | None = None,
     ) -> None:
+        self.plain_because = plain_because
         self.state = TrainingState.build(
             model_config=model_config, train_config=train_config, train=train, seed=seed
         )
         self._bf16 = uses_bf16(train_config.precision, train.device)
         self._weights = list(self.state.network.parameters())
 
-    def train_epoch(self, epoch: int) -> Tensor:
-        parts = self.state
+    def train_epoch(self, epoch: int, on_step: OnStep | None = None) -> Tensor:
+        parts, generator = self.state, self.state.generators["augment"]
         parts.network.train()
         steps, batch = parts.steps_per_epoch, parts.batch_size
         order = torch.randperm(
@@ -91,7 +102,14 @@ class PlainRunner:
         losses = torch.zeros((), device=parts.train.device)
         for index in range(steps):
             chosen = order[index * batch : (index + 1) * batch]
-            losses += self._step(chosen, epoch * steps + index)
+            losses += self.step(
+                chosen,
+                epoch * steps + index,
+                uniform=parts.augment.draw(len(chosen), generator),
+                mix=parts.mix.draw(generator) if parts.mix.active else None,
+            )
+            if on_step is not None:
+                on_step(index + 1, steps)
         return losses / steps
 
     def count_correct(self, dataset: DeviceSet) -> tuple[Tensor, Tensor]:
@@ -99,10 +117,20 @@ class PlainRunner:
         average = self.state.average
         return raw, raw if average is None else self._count(average.averaged, dataset)
 
-    def _step(self, chosen: Tensor, step: int) -> Tensor:
-        """One step on the images `chosen`; the loss, detached."""
+    def step(self, chosen: Tensor, step: int, *, uniform: Tensor, mix: Tensor | None) -> Tensor:
+        """One step with given random numbers (but for dropout's).
+
+        Args:
+            chosen: int64 [B], the batch's images.
+            step: from 0, of the whole schedule.
+            uniform: from `Augment.draw`.
+            mix: from `Mix.draw`; None mixes nothing.
+
+        Returns:
+            The loss, 0-dim, detached.
+        """
         parts = self.state
-        loss = self._loss(chosen)
+        loss = self._loss(chosen, uniform, mix)
         parts.optimizers.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         if parts.train_config.clip_grad is not None:
@@ -113,15 +141,15 @@ class PlainRunner:
             parts.average.update(step)
         return loss.detach()
 
-    def _loss(self, chosen: Tensor) -> Tensor:
+    def _loss(self, chosen: Tensor, uniform: Tensor, mix: Tensor | None) -> Tensor:
         parts = self.state
-        train, generator = parts.train, parts.generators["augment"]
-        images = parts.augment(train.images[chosen], generator)
+        train = parts.train
+        images = parts.augment.apply(train.images[chosen], uniform)
         images = normalise(images, train.mean, train.std)
         labels = train.labels[chosen]
         partners, share = None, None
-        if parts.mix.active:
-            images, mixed = parts.mix(images, labels, generator)
+        if mix is not None:
+            images, mixed = parts.mix.apply(images, labels, mix)
             partners, share = mixed.partners, mixed.share
         with autocast(train.device, bf16=self._bf16):
             logits = parts.network(images)

@@ -16,7 +16,7 @@ from model.data.device import DeviceSet
 from model.errors import Diverged, OutOfMemory
 from model.training.evaluation import Evaluation
 from model.training.state import check_fits
-from model.training.step import PlainRunner, RunnerFactory
+from model.training.step import OnStep, PlainRunner, RunnerFactory
 from nkat_errors import BadInput
 
 STATE_VERSION = 2
@@ -79,6 +79,7 @@ class Trainer:
         device: `cpu`, `cuda` or `cuda:N`, where the sets are.
         seed: >= 0; all randomness comes from it, none from torch's global generator.
         runner: how steps are run; None is `PlainRunner`.
+        on_step: called after each step, where steps are run one by one.
         clock: seconds, for the rates that are reported.
 
     Raises:
@@ -96,6 +97,7 @@ class Trainer:
         device: str,
         seed: int,
         runner: RunnerFactory | None = None,
+        on_step: OnStep | None = None,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
         for name, dataset in (("training", train), ("validation", validation)):
@@ -107,11 +109,17 @@ class Trainer:
         self.seed = seed
         self.epochs_done = 0
         self._validation = validation
+        self._on_step = on_step
         self._clock = clock
         with self._memory_errors():
             self.runner = (runner or PlainRunner)(
                 model_config=model_config, train_config=train_config, train=train, seed=seed
             )
+
+    @property
+    def plain_because(self) -> str | None:
+        """Why steps run one by one where the captured step was asked for, else None."""
+        return self.runner.plain_because
 
     def epochs(self) -> Iterator[EpochResult]:
         """Train the epochs that are left, one a turn.
@@ -136,10 +144,7 @@ class Trainer:
         Its tensors are the live ones: serialise it before the next epoch.
         """
         return {
-            "version": STATE_VERSION,
-            "model_config": self.model_config.to_dict(),
-            "train_config": self.train_config.to_dict(),
-            "seed": self.seed,
+            **self.state_header(),
             "epochs_done": self.epochs_done,
             "state": self.runner.state.state_dict(),
         }
@@ -148,14 +153,14 @@ class Trainer:
         """Go on where the run that gave `state` was.
 
         Raises:
-            BadInput: the state is of another version, configuration or seed.
+            BadInput: the state is of another version, configuration, seed or kind of device
+                (whose random streams and arithmetic are others).
         """
-        own = {**self.state_header(), "version": STATE_VERSION}
-        for key, value in own.items():
+        for key, value in self.state_header().items():
             if state.get(key) != value:
                 raise BadInput(
-                    f"the checkpoint's {key} is {state.get(key)!r}, this run's is {value!r}: "
-                    "it belongs to another run"
+                    f"the checkpoint's {_difference(key, state.get(key), value)}: it belongs to "
+                    "another run"
                 )
         self.runner.state.load_state_dict(state["state"])
         self.epochs_done = state["epochs_done"]
@@ -163,6 +168,8 @@ class Trainer:
     def state_header(self) -> dict[str, Any]:
         """What a checkpoint must agree with to be this run's."""
         return {
+            "version": STATE_VERSION,
+            "device": self.runner.state.train.device.type,
             "model_config": self.model_config.to_dict(),
             "train_config": self.train_config.to_dict(),
             "seed": self.seed,
@@ -172,7 +179,7 @@ class Trainer:
         started = self._clock()
         timer = _TrainingTime(self.runner.state.train.device, self._clock)
         with self._memory_errors():
-            loss = self.runner.train_epoch(self.epochs_done)
+            loss = self.runner.train_epoch(self.epochs_done, self._on_step)
             timer.stop()
             raw, ema = self.runner.count_correct(self._validation)
             # The epoch's one wait for the device.
@@ -211,6 +218,18 @@ class Trainer:
                 f"depth {config.depth}, batch {self.train_config.batch_size}: "
                 "lower batch_size, or raise patch_size"
             ) from error
+
+
+def _difference(name: str, theirs: object, ours: object) -> str:
+    """`seed is 0, this run's is 1`; of a configuration only the fields that differ."""
+    if isinstance(theirs, dict) and isinstance(ours, dict):
+        fields = [
+            _difference(f"{name}.{field}", theirs.get(field), ours.get(field))
+            for field in dict.fromkeys([*ours, *theirs])
+            if theirs.get(field) != ours.get(field) or (field in theirs) != (field in ours)
+        ]
+        return "; ".join(fields)
+    return f"{name} is {theirs!r}, this run's is {ours!r}"
 
 
 class _TrainingTime:

@@ -15,7 +15,7 @@ from typing import Annotated, Any
 
 import typer
 
-from nkat_errors import BadInput, NkatError
+from nkat_errors import BadInput, Interrupted, NkatError
 from search.exit_codes import EXIT_BAD_INPUT, EXIT_DONE, EXIT_FAILED, EXIT_INTERRUPTED
 
 UsageError: type[Exception] = typer.BadParameter.__mro__[1]
@@ -117,8 +117,8 @@ def _needed(arguments: Sequence[str]) -> Sequence[str]:
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs a command line and returns its exit code.
 
-    Errors the user can act on are one line on stderr; any other exception is a bug
-    and keeps its traceback.
+    Every error is one line on stderr; the traceback of one that nobody foresaw is kept
+    aside (search/last_resort.py).
     """
     wait_passively()
     arguments = list(sys.argv[1:] if argv is None else argv)
@@ -130,15 +130,22 @@ def main(argv: Sequence[str] | None = None) -> int:
         )
     except BadInput as error:
         return _told(error, EXIT_BAD_INPUT)
+    except Interrupted as error:
+        return _told(error, EXIT_INTERRUPTED)
     except NkatError as error:
         return _told(error, EXIT_FAILED)
     except (KeyboardInterrupt, typer.Abort):
-        sys.stderr.write("nkat-search: interrupted\n")
-        return EXIT_INTERRUPTED
+        return _told("interrupted", EXIT_INTERRUPTED)
     except typer.Exit as stop:
+        if isinstance(stop.__cause__, KeyboardInterrupt):  # Typer's form of it
+            return _told("interrupted", EXIT_INTERRUPTED)
         return stop.exit_code
     except UsageError as error:
         return _usage(error)
+    except Exception as error:
+        from search.last_resort import sentence_for
+
+        return _told(sentence_for(error), EXIT_FAILED)
     return code if isinstance(code, int) else EXIT_DONE
 
 

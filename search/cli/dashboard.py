@@ -30,6 +30,10 @@ def dashboard(
             "--wait", metavar="SECONDS", min=0, help="How long to wait for database and tables."
         ),
     ] = 60.0,
+    with_parent: Annotated[
+        bool,
+        typer.Option("--with-parent", hidden=True, help="Stop when the parent process dies."),
+    ] = False,
 ) -> None:
     """Serve optuna-dashboard until Ctrl-C, read-only, on this machine.
 
@@ -43,6 +47,12 @@ def dashboard(
     from search.dashboard.server import editable_from, login_from, serve
     from search.study.session import database
 
+    if with_parent:
+        import signal
+
+        from search.worker.signals import signal_when_parent_dies
+
+        signal_when_parent_dies(signal.SIGTERM)
     login, editable = login_from(), editable_from()
     with database(storage, state_dir) as url:
         serve(

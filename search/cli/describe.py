@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from search.cli.common import JsonOption, out_console, print_json
+from search.cli.common import JsonOption, out_console, print_json, say_warnings
 from search.cli.recipe_options import recipe_options, split_recipe
 
 
@@ -35,17 +35,20 @@ def describe(
     """
     from search.export.configuration import choose
     from search.score.describe import describe as describe_model
+    from search.score.describe import slow_on_gpu
 
     model_fields, train_fields = split_recipe(recipe)
     chosen = choose(config, model=model_fields, train=train_fields)
     dataset, threshold = chosen.gate
     found = describe_model(chosen.model, threshold=threshold)
+    slow = slow_on_gpu(chosen.model, chosen.train)
     if json:
         print_json(
             {
                 "name": chosen.name,
                 "gate": {"dataset": dataset, "threshold": threshold},
                 "lambda": chosen.reading,
+                "slow_on_gpu": slow,
                 **found.to_dict(),
                 "model": chosen.model.to_dict(),
                 "train": chosen.train.to_dict(),
@@ -53,6 +56,10 @@ def describe(
         )
         return
     _print(found, chosen.name, chosen.reading, chosen.gate)
+    say_warnings(
+        f"on a GPU this trains step by step, which can take 45 times as long: {reason} ({images})"
+        for images, reason in slow.items()
+    )
 
 
 def _print(found: Any, name: str, reading: str, gate: tuple[str, float]) -> None:

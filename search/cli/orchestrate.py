@@ -46,10 +46,10 @@ def orchestrate(
     import logging
     import time
 
+    from search.logs import set_up_logging
     from search.service.orchestrator import Orchestrator
     from search.study.session import checkpoint_dir as find_checkpoint_dir
     from search.study.session import database, opened
-    from search.worker.serve import set_up_logging
     from search.worker.signals import StopRequest, stop_on_signals
 
     set_up_logging()

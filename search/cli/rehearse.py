@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from search.cli.common import JsonOption, note_console, out_console, print_json
+from search.cli.common import JsonOption, note_console, out_console, print_json, say_warnings
 from search.exit_codes import EXIT_DONE, EXIT_FAILED, EXIT_INTERRUPTED
 from search.terminal import plain
 
@@ -37,7 +37,8 @@ def rehearse(
             metavar="LIST",
             help="Like `kill=0.05,drop=0.1`; a rate is faults per ended trial for kill, term, "
             "stall, kill_child, drop and restart, a share of configurations for oom and nan, a "
-            "probability per epoch for crash and hang.  `all` is every one of them, `none` none.",
+            "probability per epoch for crash and hang.  `all` is every one of them, often enough "
+            "for 50 trials; `none` none.",
         ),
     ] = "none",
     seed: Annotated[int, typer.Option("--seed", help="Of the faults and the formula.")] = 0,
@@ -81,11 +82,11 @@ def rehearse(
     from dataclasses import replace
 
     from search.file.load import load_search_file
+    from search.logs import set_up_logging
     from search.objective.simulated_trainer import Rehearsal, Table
     from search.rehearsal.faults import KINDS, parse_rates
     from search.rehearsal.run import RehearsalOptions
     from search.rehearsal.run import rehearse as run_rehearsal
-    from search.worker.serve import set_up_logging
     from search.worker.signals import StopRequest, stop_on_signals
 
     search = load_search_file(config)
@@ -143,6 +144,13 @@ def _show(report: RehearsalReport) -> None:
         console.print(table)
     fired = ", ".join(f"{n} {kind}" for kind, n in sorted(report.faults.items())) or "none"
     console.print(f"{report.trials} trials in {report.seconds:.1f} s; faults fired: {fired}")
+    if report.not_fired:
+        say_warnings(
+            [
+                f"asked for and never fired, so not rehearsed: {', '.join(report.not_fired)} "
+                "(more --trials, or a higher rate)"
+            ]
+        )
     if report.recovery_p50_s is not None and report.recovery_max_s is not None:
         console.print(
             f"lost trials went on after {report.recovery_p50_s:.1f} s (median), "

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -18,6 +18,9 @@ from search.cli.common import (
 from search.cli.recipe_options import recipe_options, split_recipe
 from search.cli.train import LimitOption, SyntheticOption
 from search.exit_codes import EXIT_DONE, EXIT_FAILED
+
+if TYPE_CHECKING:
+    from model.training.trainer import EpochResult
 
 EPOCHS = 10
 GO_ACCURACY = 0.45
@@ -61,6 +64,7 @@ def smoke(
     """
     from search.export.configuration import choose
     from search.retrain.entries import entries_of, with_options
+    from search.retrain.epoch_progress import StepLines
     from search.retrain.training_run import (
         RunSpec,
         choose_device,
@@ -92,14 +96,21 @@ def smoke(
     console.print(
         f"smoke test on {entry.name}, {chosen.train.epochs} epochs, {device_title(place)}"
     )
-    result, info = train_once(
-        spec,
-        on_epoch=lambda epoch: console.print(
+    lines = StepLines(
+        entry.name,
+        epochs=recipe_on(chosen.train, entry, flip=True).epochs,
+        say=lambda line: note_console().print(line, soft_wrap=True, markup=False),
+    )
+
+    def on_epoch(epoch: EpochResult) -> None:
+        lines.epoch_ended()
+        console.print(
             f"epoch {epoch.epoch:2d}/{epoch.epochs}  accuracy {epoch.accuracy:.4f}  "
             f"loss {epoch.loss:.4f}  {epoch.images_per_s:,.0f} images/s",
             soft_wrap=True,
-        ),
-    )
+        )
+
+    result, info = train_once(spec, on_epoch=on_epoch, on_step=lines.step)
     go = result.accuracy > GO_ACCURACY
     if json:
         print_json(

@@ -17,7 +17,7 @@ from search.cli.common import (
     say_warnings,
 )
 from search.cli.recipe_options import recipe_options, split_recipe
-from search.exit_codes import EXIT_DONE, EXIT_FAILED
+from search.exit_codes import EXIT_DONE, EXIT_FAILED, EXIT_INTERRUPTED
 
 SyntheticOption = Annotated[
     bool, typer.Option("--synthetic", help="Rendered images in the set's shape: for tests only.")
@@ -105,9 +105,12 @@ def train(
     """
     from nkat_errors import BadInput
     from search.export.configuration import choose
+    from search.outputs import check_output
     from search.retrain.comparison import TrainRequest, agrees, print_report, retrain
     from search.retrain.entries import entries_of, with_options
 
+    if out is not None:
+        check_output(out)
     model_fields, train_fields = split_recipe(recipe)
     chosen = choose(config, model=model_fields, train=train_fields)
     if validation is not None and not validation > 0:
@@ -145,25 +148,33 @@ def train(
             say_warnings([f"{chosen.name} is no best.yaml: {chosen.best.headline()}"])
         say_warnings(chosen.best.provenance.notes)
     report = retrain(request, notes=note_console())
-    if out is not None:
-        _write(out, report)
     if json:
         print_json(report)
     else:
         print_report(report, out_console())
-        if out is not None:
+    if out is not None:
+        _write(out, report, printed=json)
+        if not json:
             out_console().print(f"written: {out}", soft_wrap=True)
+    if report["interrupted"]:
+        return EXIT_INTERRUPTED
     return EXIT_DONE if agrees(report) else EXIT_FAILED
 
 
-def _write(path: Path, report: dict[str, Any]) -> None:
+def _write(path: Path, report: dict[str, Any], *, printed: bool) -> None:
+    """The report as a file; on stdout when there is no room for it after all."""
     import json
 
-    from nkat_errors import BadInput
+    from nkat_errors import NkatError
     from search.cli.common import finite
 
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(finite(report), indent=2) + "\n", encoding="utf-8")
     except OSError as error:
-        raise BadInput(f"--out {path}: cannot be written ({error.strerror})") from None
+        if not printed:
+            print_json(report)
+        raise NkatError(
+            f"--out {path}: could not be written after all ({error.strerror}); the result stands "
+            "on stdout"
+        ) from None

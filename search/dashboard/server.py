@@ -20,6 +20,7 @@ from optuna_dashboard import wsgi
 from sqlalchemy import Engine
 
 from nkat_errors import BadInput
+from search.dashboard.address import ANNOUNCED
 from search.dashboard.artifacts import ExportedTrials, exporter
 from search.dashboard.guard import Guard, Login
 from storage.engine import make_engine
@@ -136,7 +137,7 @@ def serve(
     server = make_server(app=app, host=host, port=port)
     signal.signal(signal.SIGTERM, _exit_cleanly)
     sys.stderr.write(
-        f"dashboard: http://{host}:{server.effective_port} "
+        f"{ANNOUNCED}{host}:{server.effective_port} "
         f"({'login needed' if login else 'no login'}, {'editable' if editable else 'read-only'})\n"
     )
     try:

@@ -6,6 +6,7 @@ the database.  Everything that crosses the pipe between them is here.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -54,11 +55,16 @@ class EpochDone:
         report: Optuna's intermediate value, (step, value), always one that was measured:
             the local TPE score after each epoch of stage 1, the TPE score of the sets
             that are done after each set of stage 2; None at other epochs.
+        epochs: of this set's whole training.
+        accuracy: on its validation images, 0..1.
     """
 
     stage: Stage
     dataset: str
     epoch: int
+    epochs: int
+    accuracy: float
+    images_per_s: float
     report: tuple[int, float] | None
 
 
@@ -74,8 +80,28 @@ class Saved:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NotSaved:
-    """Child to parent: the checkpoint disk refused; training goes on without."""
+    """Child to parent: the checkpoint disk refused; training goes on, and so do the tries."""
 
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NotResumed:
+    """Child to parent: the checkpoint cannot be gone on from; this set starts again."""
+
+    dataset: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlainPath:
+    """Child to parent: on this GPU the set trains step by step, which is much slower.
+
+    Args:
+        reason: why the captured step cannot run this configuration.
+    """
+
+    dataset: str
     reason: str
 
 
@@ -91,15 +117,22 @@ class Finished:
     verdict: Verdict
     facts: TrialFacts | None
 
-    def attributes(self, *, attempt: int, worker: str) -> dict[str, Any]:
+    def attributes(
+        self, *, attempt: int, worker: str, plain_path: Mapping[str, str] | None = None
+    ) -> dict[str, Any]:
         """The trial's flat user attributes.
 
         Args:
             attempt: the one that ended it, from 1.
             worker: that attempt's worker, its id.
+            plain_path: why a GPU trained it step by step, by data set.
         """
         whole = TrialAttributes(
-            verdict=self.verdict, facts=self.facts, attempt=attempt, worker=worker
+            verdict=self.verdict,
+            facts=self.facts,
+            attempt=attempt,
+            worker=worker,
+            plain_path=plain_path or {},
         )
         return whole.to_flat()
 
@@ -129,5 +162,5 @@ class Failed:
     bad_input: bool = False
 
 
-Event = Ready | EpochDone | Saved | NotSaved | Finished | Stopped | Failed
+Event = Ready | EpochDone | Saved | NotSaved | NotResumed | PlainPath | Finished | Stopped | Failed
 Order = Job | Stop

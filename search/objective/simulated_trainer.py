@@ -24,10 +24,15 @@ from nkat_errors import BadInput, NkatError
 from search.file.search_file import ImageFacts, SearchFile
 from search.objective.judge import Judge, infeasible
 from search.objective.messages import Finished
-from search.objective.two_stages import CannotTrain, EpochReport
+from search.objective.two_stages import CannotResume, CannotTrain, EpochReport
 from search.score.tpe_score import accuracy_needed, lambda_theory, lambdas
 from search.study.trial_attributes import TrialFacts, accuracy_key
 from search.study.verdict import Effort, Ending, SetResult
+
+TOO_LARGE = "rehearsed: the network does not fit"
+NAN = "rehearsed NaN"
+ACCIDENT = "rehearsed accident"
+"""What the faults of a rehearsed training say; the rehearsal counts them by it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -163,6 +168,7 @@ class RehearsedFit:
     diverges_at: int | None
     fingerprint: str
     done: int = 0
+    plain_because: str | None = None
     chance: random.Random = field(default_factory=random.SystemRandom)
 
     def epochs(self) -> Iterator[EpochReport]:
@@ -170,18 +176,19 @@ class RehearsedFit:
             time.sleep(self.plan.epoch_s)
             # Accidents are not repeatable on purpose: a retry must be able to succeed.
             if self.chance.random() < self.plan.crash_rate:
-                raise RuntimeError("rehearsed accident")
+                raise RuntimeError(ACCIDENT)
             if self.chance.random() < self.plan.hang_rate:
                 time.sleep(3600.0)
             self.done += 1
             if self.diverges_at is not None and self.done >= self.diverges_at:
-                raise CannotTrain(Ending.DIVERGED, f"rehearsed NaN in epoch {self.done}")
+                raise CannotTrain(Ending.DIVERGED, f"{NAN} in epoch {self.done}")
             share = 1 - math.exp(-3 * self.done / self.total)
             yield EpochReport(
                 epoch=self.done,
                 epochs=self.total,
                 accuracy=self.final * share / (1 - math.exp(-3)),
                 weights="raw",
+                images_per_s=0.0,
             )
 
     def dump(self) -> bytes:
@@ -259,7 +266,7 @@ class RehearsedSetTrainer:
         plan = self._plan
         fingerprint = _fingerprint(model, train)
         if _unit(plan.seed, "memory", fingerprint) < plan.memory_rate:
-            raise CannotTrain(Ending.OUT_OF_MEMORY, "rehearsed: the network does not fit")
+            raise CannotTrain(Ending.OUT_OF_MEMORY, TOO_LARGE)
         total = plan.epochs or train.epochs
         diverges = _unit(plan.seed, "nan", dataset, fingerprint) < plan.nan_rate
         values = model.to_dict() | train.to_dict()
@@ -269,5 +276,15 @@ class RehearsedSetTrainer:
             total=total,
             diverges_at=1 + int(_unit(fingerprint, "epoch") * total) if diverges else None,
             fingerprint=fingerprint,
-            done=json.loads(resume)["done"] if resume else 0,
+            done=_epochs_done(resume, total) if resume else 0,
         )
+
+
+def _epochs_done(resume: bytes, total: int) -> int:
+    try:
+        done = json.loads(resume)["done"]
+    except (ValueError, TypeError, KeyError) as error:
+        raise CannotResume(f"its checkpoint cannot be read ({error})") from error
+    if not isinstance(done, int) or done >= total:
+        raise CannotResume(f"its checkpoint has {done} epochs, this rehearsal {total}")
+    return done

@@ -22,7 +22,7 @@ from model.runners import runners_for
 from model.training.trainer import Trainer
 from search.file.search_file import SearchFile
 from search.file.sections import DatasetSection
-from search.objective.two_stages import CannotTrain, EpochReport
+from search.objective.two_stages import CannotResume, CannotTrain, EpochReport
 from search.provenance import DataSource, code_version, package_versions
 from search.study.trial_attributes import TrialFacts
 from search.study.verdict import Ending
@@ -43,6 +43,10 @@ class TorchFit:
     def __init__(self, trainer: Trainer) -> None:
         self._trainer = trainer
 
+    @property
+    def plain_because(self) -> str | None:
+        return self._trainer.plain_because
+
     def epochs(self) -> Iterator[EpochReport]:
         try:
             for epoch in self._trainer.epochs():
@@ -51,6 +55,7 @@ class TorchFit:
                     epochs=epoch.epochs,
                     accuracy=epoch.accuracy,
                     weights=epoch.weights,
+                    images_per_s=epoch.images_per_s,
                 )
         except OutOfMemory as error:
             raise CannotTrain(Ending.OUT_OF_MEMORY, str(error)) from error
@@ -78,6 +83,9 @@ class TorchSetTrainer:
         self._data_dir = data_dir
         self._runners = runners_for(device)
         self._resident: dict[str, _Resident] = {}
+        # Asked once: what is imported now is what runs, whatever happens to the files.
+        self._code_version = code_version()
+        self._versions = package_versions()
 
     @property
     def device_name(self) -> str:
@@ -92,8 +100,8 @@ class TorchSetTrainer:
             tokens=model.tokens,
             device=self.device_name,
             data=tuple(self._source(entry) for entry in self._search.datasets),
-            code_version=code_version(),
-            versions=package_versions(),
+            code_version=self._code_version,
+            versions=self._versions,
         )
 
     def _source(self, entry: DatasetSection) -> DataSource:
@@ -129,13 +137,10 @@ class TorchSetTrainer:
                 seed=seed,
                 runner=self._runners,
             )
-            if resume is not None:
-                state = torch.load(
-                    io.BytesIO(resume), map_location=self._device, weights_only=True
-                )
-                trainer.load_state_dict(state)
         except OutOfMemory as error:
             raise CannotTrain(Ending.OUT_OF_MEMORY, str(error)) from error
+        if resume is not None:
+            _go_on(trainer, resume, device=self._device)
         return TorchFit(trainer)
 
     def _load(self, name: str) -> _Resident:
@@ -155,3 +160,20 @@ class TorchSetTrainer:
             resident = _Resident(dataset=dataset, train=train, validation=validation)
             self._resident[name] = resident
         return resident
+
+
+def _go_on(trainer: Trainer, resume: bytes, *, device: str) -> None:
+    """Loads a saved state into a fresh trainer.
+
+    Raises:
+        CannotResume: whatever kept it from being loaded.
+    """
+    try:
+        state = torch.load(io.BytesIO(resume), map_location=device, weights_only=True)
+        trainer.load_state_dict(state)
+    # Another torch, a damaged archive or a missing key each raise errors of their own.
+    except Exception as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise CannotResume(f"its checkpoint: {reason}") from error
+    if trainer.epochs_done >= trainer.train_config.epochs:
+        raise CannotResume(f"its checkpoint has {trainer.epochs_done} epochs already")

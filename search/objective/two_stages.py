@@ -11,6 +11,7 @@ trained is the `SetTrainer`'s business (`search/objective/torch_trainer.py` trai
 from __future__ import annotations
 
 import json
+import logging
 import struct
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
@@ -25,7 +26,9 @@ from search.objective.messages import (
     Event,
     Finished,
     Job,
+    NotResumed,
     NotSaved,
+    PlainPath,
     Saved,
     Stage,
     Stopped,
@@ -34,6 +37,13 @@ from search.score.tpe_score import lambdas
 from search.study.trial_attributes import TrialFacts
 from search.study.verdict import Effort, Ending, SetResult
 from storage.checkpoints import CheckpointStore
+
+log = logging.getLogger(__name__)
+
+
+class CannotResume(NkatError):
+    """A saved state that this process cannot go on from: another device, torch or version
+    of the configuration, or damage.  The set is trained from its beginning instead."""
 
 
 class CannotTrain(NkatError):
@@ -56,10 +66,17 @@ class EpochReport:
     epochs: int
     accuracy: float
     weights: str
+    images_per_s: float
 
 
 class Fit(Protocol):
-    """One data set's training under way."""
+    """One data set's training under way.
+
+    `plain_because`: why a GPU trains it step by step, None where it does not (or is none).
+    """
+
+    @property
+    def plain_because(self) -> str | None: ...
 
     def epochs(self) -> Iterator[EpochReport]: ...
 
@@ -88,7 +105,13 @@ class SetTrainer(Protocol):
         train: TrainConfig,
         seed: int,
         resume: bytes | None,
-    ) -> Fit: ...
+    ) -> Fit:
+        """Begins a training, or goes on with a saved one.
+
+        Raises:
+            CannotTrain: the network does not fit into memory.
+            CannotResume: `resume` cannot be gone on from; nothing was begun.
+        """
 
 
 @dataclass(slots=True)
@@ -106,6 +129,19 @@ class Progress:
 
     @classmethod
     def unpack(cls, blob: bytes) -> tuple[Progress, bytes]:
+        """What `pack` made.
+
+        Raises:
+            CannotResume: this version of the code did not make it.
+        """
+        try:
+            return cls._unpacked(blob)
+        # A list where a table was, a missing key, an unknown one, half a file, ...
+        except (struct.error, ValueError, TypeError, KeyError, AttributeError) as error:
+            raise CannotResume(f"its head cannot be read ({error})") from error
+
+    @classmethod
+    def _unpacked(cls, blob: bytes) -> tuple[Progress, bytes]:
         (length,) = struct.unpack(">I", blob[:4])
         head = json.loads(blob[4 : 4 + length])
         head["results"] = {name: SetResult(**r) for name, r in head["results"].items()}
@@ -181,8 +217,40 @@ class TwoStageObjective:
         blob = self.checkpoints.load(job.trial_number)
         if blob is None:
             return Progress(), None
-        progress, state = Progress.unpack(blob)
+        try:
+            progress, state = Progress.unpack(blob)
+        except CannotResume as error:
+            log.warning(
+                "trial %d starts again from its beginning: its checkpoint: %s",
+                job.trial_number,
+                error,
+            )
+            return Progress(), None
         return progress, state or None
+
+    def _start(
+        self,
+        dataset: str,
+        model: ModelConfig,
+        train: TrainConfig,
+        state: bytes | None,
+        emit: Callable[[Event], None],
+    ) -> Fit:
+        """A training that goes on from `state`, or a fresh one where it cannot."""
+
+        def begin(resume: bytes | None) -> Fit:
+            return self.trainer.start(
+                dataset=dataset, model=model, train=train, seed=self.search.seed, resume=resume
+            )
+
+        try:
+            fit = begin(state)
+        except CannotResume as error:
+            emit(NotResumed(dataset=dataset, reason=str(error)))
+            fit = begin(None)
+        if fit.plain_because is not None:
+            emit(PlainPath(dataset=dataset, reason=fit.plain_because))
+        return fit
 
     def _train_set(
         self,
@@ -198,13 +266,7 @@ class TwoStageObjective:
         stage, dataset = part.stage, part.dataset
         if progress.dataset != dataset:
             progress.dataset, progress.epoch, state = dataset, 0, None
-        fit = self.trainer.start(
-            dataset=dataset,
-            model=part.model,
-            train=part.train,
-            seed=self.search.seed,
-            resume=state,
-        )
+        fit = self._start(dataset, part.model, part.train, state, emit)
         report: EpochReport | None = None
         saved_at = began = self.clock()
         for report in fit.epochs():
@@ -222,7 +284,17 @@ class TwoStageObjective:
                 graded = (report.epoch, judge.local(report.accuracy))
             elif last:
                 graded = (STAGE_2_STEP + part.index, judge.so_far(progress.results))
-            emit(EpochDone(stage=stage, dataset=dataset, epoch=report.epoch, report=graded))
+            emit(
+                EpochDone(
+                    stage=stage,
+                    dataset=dataset,
+                    epoch=report.epoch,
+                    epochs=report.epochs,
+                    accuracy=report.accuracy,
+                    images_per_s=report.images_per_s,
+                    report=graded,
+                )
+            )
             stop = should_stop()
             due = self.clock() - saved_at >= self.search.service.checkpoint_every_s
             # The end of a set is always saved: stage 1 must never be repeated.
@@ -233,7 +305,7 @@ class TwoStageObjective:
                     emit(Stopped(saved=saved))
                     return True
         if report is None:
-            raise NkatError(f"training on {dataset} yielded no epoch: the checkpoint is over")
+            raise NkatError(f"training on {dataset} yielded no epoch")
         return False
 
     def _save(

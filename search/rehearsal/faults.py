@@ -7,12 +7,14 @@ import os
 import random
 import signal
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 import psutil
 
 from nkat_errors import BadInput
+from search.objective.simulated_trainer import ACCIDENT, NAN, TOO_LARGE
+from search.worker.training_child import SILENT
 
 KINDS = ("kill", "term", "stall", "kill_child", "drop", "restart")
 """kill -9 and SIGTERM of a worker; SIGSTOP of a worker until its lease is over; kill -9
@@ -24,7 +26,7 @@ into memory or diverge, probabilities per epoch of an exception or of hanging fo
 
 
 def parse_rates(text: str) -> dict[str, float]:
-    """`kill=0.05,drop=0.1` as numbers; `all` is every fault at a moderate rate.
+    """`kill=0.05,drop=0.1` as numbers; `all` is every fault, often enough for 50 trials.
 
     Raises:
         BadInput: an unknown fault or a rate outside 0..1.
@@ -32,8 +34,11 @@ def parse_rates(text: str) -> dict[str, float]:
     if text.strip() in ("", "none"):
         return {}
     if text.strip() == "all":
-        rates = dict.fromkeys((*KINDS, "oom", "nan"), 0.02)
-        return rates | {"restart": 0.002, "crash": 0.002, "hang": 0.001}
+        # Faults from outside are spread evenly: 0.03 is one in 34 trials at the latest.  Those
+        # inside are drawn: at these rates 50 trials, of 100 epochs and more, miss one of
+        # the four kinds in fewer than 2 of 100 rehearsals.
+        rates = dict.fromkeys(KINDS, 0.05) | {"restart": 0.03}
+        return rates | {"oom": 0.12, "nan": 0.12, "crash": 0.05, "hang": 0.05}
     rates = {}
     for part in text.split(","):
         name, _, number = part.partition("=")
@@ -55,8 +60,9 @@ def parse_rates(text: str) -> dict[str, float]:
 class Injector:
     """Fires faults while a rehearsal runs.
 
-    A rate is the expected number of faults of its kind per ended trial, so faults stop
-    when the search does.
+    A rate is the number of faults of its kind per ended trial, so faults stop when the
+    search does.  They come at even distances from a random start: a rehearsal of 1 / rate
+    trials has one.  One that finds nothing to strike stays due.
 
     Args:
         rates: by kind.
@@ -77,11 +83,13 @@ class Injector:
     clock: Callable[[], float]
     fired: Counter[str] = field(default_factory=Counter)
     _draw: random.Random = field(init=False)
+    _due: dict[str, float] = field(init=False)
     _seen: int = 0
     _stalled: dict[int, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self._draw = random.Random(self.seed)
+        self._due = {kind: self._draw.random() for kind in KINDS if self.rates.get(kind, 0.0) > 0}
 
     def tick(self, ended_trials: int) -> None:
         """Fires what is due for the trials that ended since the last call."""
@@ -89,11 +97,13 @@ class Injector:
             if self.clock() >= until:
                 _signal(pid, signal.SIGCONT)
                 del self._stalled[pid]
-        for _ in range(ended_trials - self._seen):
-            for kind in KINDS:
-                if self._draw.random() < self.rates.get(kind, 0.0) and self._fire(kind):
-                    self.fired[kind] += 1
-        self._seen = max(self._seen, ended_trials)
+        ended = max(ended_trials - self._seen, 0)
+        self._seen += ended
+        for kind in self._due:
+            self._due[kind] += ended * self.rates[kind]
+            while self._due[kind] >= 1 and self._fire(kind):
+                self._due[kind] -= 1
+                self.fired[kind] += 1
 
     def close(self) -> None:
         """Nothing stays stopped."""
@@ -124,6 +134,23 @@ class Injector:
             return True
         child = _training_child(pid)
         return child is not None and _signal(child, signal.SIGKILL)
+
+
+def faults_inside(*, outcomes: Iterable[str], failures: Iterable[str]) -> Counter[str]:
+    """How often the faults of the training itself struck, by what they left behind.
+
+    Args:
+        outcomes: the trials' sentences.
+        failures: reasons of the failed attempts.
+    """
+    found: Counter[str] = Counter()
+    for texts, marks in (
+        (outcomes, {"oom": TOO_LARGE, "nan": NAN}),
+        (failures, {"crash": ACCIDENT, "hang": SILENT}),
+    ):
+        for text in texts:
+            found.update(kind for kind, mark in marks.items() if mark in text)
+    return found
 
 
 def _signal(pid: int, number: signal.Signals) -> bool:

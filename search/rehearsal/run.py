@@ -12,6 +12,7 @@ import random
 import shutil
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, replace
@@ -24,7 +25,7 @@ from rich.console import Console
 
 from search.file.search_file import SearchFile
 from search.objective.simulated_trainer import Rehearsal
-from search.rehearsal.faults import Injector
+from search.rehearsal.faults import Injector, faults_inside
 from search.rehearsal.promises import Promise, Silence, check_promises
 from search.service.orchestrator import NOTE, Orchestrator
 from search.service.progress import SearchProgress
@@ -53,6 +54,8 @@ class RehearsalReport:
 
     Args:
         promises: none when it was interrupted, for then nothing is decided.
+        faults: how often each kind struck.
+        not_fired: kinds that were asked for and never struck: nothing is known of them.
         tally: lost_trials, duplicates and zombies; empty when it was interrupted.
         folder: database, checkpoints and logs, where they were kept.
     """
@@ -60,6 +63,7 @@ class RehearsalReport:
     promises: tuple[Promise, ...]
     tally: Mapping[str, int]
     faults: Mapping[str, int]
+    not_fired: tuple[str, ...]
     trials: int
     seconds: float
     recovery_p50_s: float | None
@@ -100,6 +104,18 @@ class RehearsalOptions:
     stop: StopRequest
     folder: Path | None = None
 
+    @property
+    def asked_for(self) -> list[str]:
+        """Kinds of faults with a rate above 0."""
+        plan = self.plan
+        inside = {
+            "oom": plan.memory_rate,
+            "nan": plan.nan_rate,
+            "crash": plan.crash_rate,
+            "hang": plan.hang_rate,
+        }
+        return [kind for kind, rate in {**self.rates, **inside}.items() if rate > 0]
+
 
 def rehearse(options: RehearsalOptions, console: Console) -> RehearsalReport:
     """Runs the whole search on made-up accuracies and checks every promise."""
@@ -107,7 +123,7 @@ def rehearse(options: RehearsalOptions, console: Console) -> RehearsalReport:
         update={
             "lease_s": options.lease_s,
             "checkpoint_every_s": 0.0,
-            "stall_s": max(3 * options.lease_s, 5.0),
+            "stall_s": max(1.5 * options.lease_s, 5.0),
             # Faults hit at random here: many in a row say nothing about a worker.
             "max_worker_failures": 1000,
             "max_failure_rate": 1.0,
@@ -277,7 +293,12 @@ class _Rehearsing:
 
     def _report(self, seconds: float, *, interrupted: bool) -> RehearsalReport:
         counts = self._board.counts()
-        recoveries = self._recoveries(self._board.attempts())
+        attempts = self._board.attempts()
+        recoveries = self._recoveries(attempts)
+        outcomes = [str(t.user_attrs.get("outcome", "")) for t in self._board.trials()]
+        faults = Counter(self._injector.fired) + faults_inside(
+            outcomes=outcomes, failures=[a.reason for a in attempts if a.outcome is Attempt.FAILED]
+        )
         promises: tuple[Promise, ...] = ()
         tally: dict[str, int] = {}
         if not interrupted:
@@ -290,7 +311,8 @@ class _Rehearsing:
         return RehearsalReport(
             promises=promises,
             tally=tally,
-            faults=dict(self._injector.fired),
+            faults=dict(faults),
+            not_fired=tuple(kind for kind in self._options.asked_for if not faults[kind]),
             trials=counts.complete + counts.pruned,
             seconds=seconds,
             recovery_p50_s=median(recoveries) if recoveries else None,

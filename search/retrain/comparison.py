@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Collection
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from model.network.cost import model_cost
+from nkat_errors import Interrupted
 from search.export.configuration import Chosen
 from search.file.sections import DatasetSection
 from search.provenance import code_version, package_versions
-from search.retrain.epoch_progress import epoch_progress
+from search.retrain.epoch_progress import TrainingProgress, epoch_progress
 from search.retrain.training_run import (
     RunResult,
     RunSpec,
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from model.data import DatasetInfo
+    from model.training.trainer import EpochResult
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,12 +78,23 @@ def retrain(request: TrainRequest, *, notes: Console) -> dict[str, Any]:
             require_warmup_fits(recipe, entry.name)
     lam, reading = _lambda(request.chosen)
     rows = []
+    interrupted = ""
     for entry in request.entries:
-        results, info = _train_set(request, entry, device, notes)
-        rows.append(_row(request, entry, results, info, lam))
+        trained = _Trained()
+        try:
+            _train_set(request, entry, device, notes, trained)
+        except KeyboardInterrupt:
+            interrupted = f"interrupted in {trained.where}; a training under way is not kept"
+        if trained.info is not None:
+            rows.append(_row(request, entry, trained.results, trained.info, lam))
+        if interrupted:
+            break
+    if not rows:
+        raise Interrupted(interrupted)
     report: dict[str, Any] = {
         "configuration": request.chosen.name,
         "cut_down": request.chosen.best is not None and request.chosen.best.cut_down,
+        "interrupted": interrupted or None,
         "on": "test" if request.test else "validation",
         "lambda": {"reading": reading, "value": lam},
         "sets": rows,
@@ -105,10 +118,28 @@ def _lambda(chosen: Chosen) -> tuple[float, str]:
     return lambdas(chosen.model, parameters=parameters).of(chosen.reading), chosen.reading
 
 
+@dataclass(slots=True)
+class _Trained:
+    """What a data set's runs gave so far, and where the one under way is."""
+
+    results: list[RunResult] = field(default_factory=list)
+    info: DatasetInfo | None = None
+    title: str = ""
+    epoch: int = 0
+    epochs: int = 0
+
+    @property
+    def where(self) -> str:
+        return f"epoch {self.epoch + 1}/{self.epochs} of {self.title}"
+
+
 def _train_set(
-    request: TrainRequest, entry: DatasetSection, device: str, notes: Console
-) -> tuple[list[RunResult], DatasetInfo]:
-    results: list[RunResult] = []
+    request: TrainRequest,
+    entry: DatasetSection,
+    device: str,
+    notes: Console,
+    trained: _Trained,
+) -> None:
     for run in range(request.runs):
         spec = RunSpec(
             model=request.chosen.model,
@@ -122,10 +153,23 @@ def _train_set(
         )
         title = entry.name if request.runs == 1 else f"{entry.name} {run + 1}/{request.runs}"
         epochs = recipe_on(request.chosen.train, entry, flip=True).epochs
-        with epoch_progress(title, epochs=epochs, console=notes) as on_epoch:
-            result, info = train_once(spec, on_epoch=on_epoch)
-        results.append(result)
-    return results, info
+        trained.title, trained.epoch, trained.epochs = title, 0, epochs
+
+        def on_start(images: int, begins: str = f"{title}: {epochs} epochs of") -> None:
+            line = f"{begins} {images:,} images on {device_title(device)}"
+            notes.print(line, markup=False, soft_wrap=True)
+
+        with epoch_progress(title, epochs=epochs, console=notes) as progress:
+
+            def on_epoch(epoch: EpochResult, progress: TrainingProgress = progress) -> None:
+                trained.epoch = epoch.epoch
+                progress.epoch(epoch)
+
+            result, info = train_once(
+                spec, on_start=on_start, on_epoch=on_epoch, on_step=progress.step
+            )
+        trained.results.append(result)
+        trained.info = info
 
 
 def _row(
@@ -143,6 +187,7 @@ def _row(
         "own_recipe": entry.train.given(),
         "limit": entry.limit,
         "train_images": results[0].train_images,
+        "train_images_of_the_set": info.train_size,
         "evaluated_images": summary.images,
         "source": info.source,
         "checksum": info.checksum,
@@ -240,5 +285,15 @@ def sentences(report: dict[str, Any]) -> list[str]:
             f"{beside}."
         )
     if report["on"] == "test":
-        lines.append("Trained on all training images; the test images were read once, at the end.")
+        lines += [_trained_on(row) for row in report["sets"]]
+        lines.append("The test images were read once, at the end.")
+    if report["interrupted"]:
+        lines.append(f"{report['interrupted']}.")
     return lines
+
+
+def _trained_on(row: dict[str, Any]) -> str:
+    used, every = row["train_images"], row["train_images_of_the_set"]
+    if used == every:
+        return f"{row['dataset']}: trained on all {every:,} training images."
+    return f"{row['dataset']}: trained on {used:,} of {every:,} training images (--limit)."

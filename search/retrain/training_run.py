@@ -19,7 +19,7 @@ import torch
 from model.config import ModelConfig, TrainConfig, warmup_fits
 from model.data import DatasetInfo, DeviceSet, device_sets, load_dataset, split
 from model.runners import runners_for
-from model.training.step import RunnerFactory
+from model.training.step import OnStep, RunnerFactory
 from model.training.trainer import EpochResult, Trainer
 from nkat_errors import BadInput
 from search.file.sections import DatasetSection
@@ -150,9 +150,18 @@ def _runners(device: str) -> RunnerFactory:
 
 
 def train_once(
-    spec: RunSpec, *, on_epoch: Callable[[EpochResult], None] | None = None
+    spec: RunSpec,
+    *,
+    on_start: Callable[[int], None] | None = None,
+    on_epoch: Callable[[EpochResult], None] | None = None,
+    on_step: OnStep | None = None,
 ) -> tuple[RunResult, DatasetInfo]:
     """Trains to the end.
+
+    Args:
+        on_start: called with the number of images to train on, once they are loaded.
+        on_epoch: called after each epoch.
+        on_step: called after each step, where steps are run one by one.
 
     Raises:
         BadInput: no such data set, or values that do not fit together.
@@ -189,7 +198,10 @@ def train_once(
         device=spec.device,
         seed=spec.seed,
         runner=_runners(spec.device),
+        on_step=on_step,
     )
+    if on_start is not None:
+        on_start(len(train))
     history = []
     for last in trainer.epochs():
         history.append(last.accuracy)

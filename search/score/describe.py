@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from model.config import ModelConfig
+from model.config import ModelConfig, TrainConfig
 from search.score.explain import TARGET
 from search.score.tpe_score import (
     LAMBDA_READINGS,
@@ -72,12 +72,11 @@ def describe(config: ModelConfig, *, threshold: float) -> Description:
     from model.network.cost import model_cost
 
     shapes = []
-    grey = config.for_images(image_size=28, channels=1, classes=26)
-    for one in dict.fromkeys((config, grey)):
+    for one in _both_shapes(config):
         cost = model_cost(one)
         shapes.append(
             Shape(
-                images=f"{one.image_size}x{one.image_size}x{one.channels}, {one.classes} classes",
+                images=_images(one),
                 stem_size=one.stem_size,
                 tokens=cost.tokens,
                 parameters=cost.parameters,
@@ -94,6 +93,29 @@ def describe(config: ModelConfig, *, threshold: float) -> Description:
             _needs(reading, readings.of(reading), threshold) for reading in LAMBDA_READINGS
         ),
     )
+
+
+def slow_on_gpu(model: ModelConfig, train: TrainConfig) -> dict[str, str]:
+    """Why a GPU cannot run the captured training step, by kind of images; empty where it can."""
+    import torch
+
+    from model.fast.limits import why_not
+
+    reasons = {
+        _images(one): why_not(one, train, device=torch.device("cuda"))
+        for one in _both_shapes(model)
+    }
+    return {images: reason for images, reason in reasons.items() if reason is not None}
+
+
+def _both_shapes(config: ModelConfig) -> tuple[ModelConfig, ...]:
+    """The network for its own images, and for the grey sets'."""
+    grey = config.for_images(image_size=28, channels=1, classes=26)
+    return tuple(dict.fromkeys((config, grey)))
+
+
+def _images(config: ModelConfig) -> str:
+    return f"{config.image_size}x{config.image_size}x{config.channels}, {config.classes} classes"
 
 
 def layers(config: ModelConfig) -> tuple[tuple[str, str], ...]:

@@ -96,14 +96,12 @@ class Orchestrator:
         """One round, cheap enough for every second; returns the search in numbers."""
         now = self._clock()
         if now >= self._beat_due:
-            for reaped in self._board.reap(self._search.service.lease_s):
-                log.warning("trial %d: %s (%s)", reaped.number, reaped.action, reaped.reason)
-            paused = self._board.pause_if_failing(
+            # Both say in the log what they did.
+            self._board.reap(self._search.service.lease_s)
+            self._board.pause_if_failing(
                 max_failure_rate=self._search.service.max_failure_rate,
                 min_attempts=MIN_ATTEMPTS_FOR_RATE,
             )
-            if paused:
-                log.error("%s", paused)
             beat = self._board.beat(self._id)
             self.command, self.message = beat.command, beat.message
             self._beat_due = now + self._search.service.lease_s / BEATS_PER_LEASE

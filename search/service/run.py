@@ -15,6 +15,8 @@ from search.export.tables import summary_lines, trial_table
 from search.file.data_choice import settle
 from search.file.load import load_search_file
 from search.file.search_file import SearchFile
+from search.logs import set_up_logging
+from search.outputs import check_output
 from search.service.supervision import RunPlan, cut_down_line, dashboard, run_to_end
 from search.study.create import create_study
 from search.study.nearest import nearest, none_passed
@@ -29,7 +31,6 @@ from search.study.session import (
 from search.study.trial_record import TrialRecord, best_first
 from search.terminal import plain
 from search.worker.devices import gpu_count
-from search.worker.serve import set_up_logging
 from search.worker.signals import StopRequest, stop_on_signals
 from storage.engine import make_engine
 
@@ -62,6 +63,7 @@ def run_search(options: RunOptions, *, notes: Console, results: Console) -> int:
     """
     set_up_logging(level="ERROR")
     stop = StopRequest()
+    check_output(options.out)
     path = options.config or default_config()
     search = load_search_file(path)
     if options.synthetic:
@@ -93,10 +95,10 @@ def run_search(options: RunOptions, *, notes: Console, results: Console) -> int:
             grace_s=options.grace_s,
         )
         with opened(url, record.study_name, role="run", give_up=lambda: bool(stop)) as session:
-            with dashboard(plan, notes):
+            with dashboard(plan) as page:
                 # Typing the command again is how a paused search is set going.
                 session.board.set_state("run")
-                run_to_end(plan, session, stop=stop, console=notes)
+                run_to_end(plan, session, stop=stop, console=notes, page=page)
             return _conclude(session, options.out, stopped=bool(stop), results=results)
 
 

@@ -14,7 +14,7 @@ from search.study.trial_attributes import OUTCOME
 from search.study.trial_record import TrialRecord
 from search.terminal import WideTable, plain
 from storage.records import TrialRow, WorkerRow
-from storage.states import Command
+from storage.states import Command, WorkerState
 
 NEWEST = 15
 """Trials shown unless all are asked for."""
@@ -92,6 +92,7 @@ def tables(view: dict[str, Any]) -> RenderableType:
     parts: list[RenderableType] = [plain("\n".join(lines))]
     if view["workers"]:
         parts += ["", _workers_table(view["workers"])]
+        parts += [plain(line, "bold yellow") for line in _troubles(view["workers"])]
     if view["trials"]:
         parts += ["", _trials_table(view["trials"])]
     return Group(*parts)
@@ -114,6 +115,15 @@ def _workers_table(workers: list[dict[str, Any]]) -> WideTable:
             None if age_s is None else f"{duration(age_s)} ago",
         )
     return table
+
+
+def _troubles(workers: list[dict[str, Any]]) -> list[str]:
+    """What does not work in workers that go on all the same."""
+    return [
+        f"{row['note'] or row['device']} on {row['host']}, pid {row['pid']}: {row['reason']}"
+        for row in workers
+        if row["state"] == WorkerState.ALIVE and row["reason"]
+    ]
 
 
 def _doing(row: dict[str, Any]) -> str:

@@ -6,13 +6,8 @@ best.yaml.  Running it again goes on where it stopped.
 
 from __future__ import annotations
 
-import logging
-import os
-import subprocess
-import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +15,7 @@ from rich.console import Console
 
 from nkat_errors import NkatError
 from search.file.search_file import SearchFile
+from search.service.dashboard_process import DashboardProcess
 from search.service.orchestrator import NOTE, Orchestrator
 from search.service.progress import SearchProgress
 from search.study.session import Session
@@ -28,8 +24,6 @@ from search.worker.devices import threads_per_worker, worker_devices
 from search.worker.pool import WorkerPool
 from search.worker.signals import StopRequest
 from storage.states import Command
-
-log = logging.getLogger(__name__)
 
 TICK_S = 0.5
 DASHBOARD_PORT = 8080
@@ -64,8 +58,18 @@ class RunPlan:
     grace_s: float
 
 
-def run_to_end(plan: RunPlan, session: Session, *, stop: StopRequest, console: Console) -> None:
+def run_to_end(
+    plan: RunPlan,
+    session: Session,
+    *,
+    stop: StopRequest,
+    console: Console,
+    page: DashboardProcess | None,
+) -> None:
     """Runs workers until the budget is used up or a signal comes.
+
+    Args:
+        page: the dashboard, whose news are shown.
 
     Raises:
         BadInput: a worker says that the input cannot work.
@@ -91,7 +95,7 @@ def run_to_end(plan: RunPlan, session: Session, *, stop: StopRequest, console: C
             done=session.board.counts().done,
             clock=time.monotonic,
         ) as progress:
-            _watch(session, orchestrator, pool, progress, stop, console)
+            _watch(session, orchestrator, pool, progress, stop, console, page)
     finally:
         pool.stop(grace_s=plan.grace_s + 5)
         orchestrator.close(stop.reason or "the run is over")
@@ -104,8 +108,12 @@ def _watch(
     progress: SearchProgress,
     stop: StopRequest,
     console: Console,
+    page: DashboardProcess | None,
 ) -> None:
     while not stop:
+        news = None if page is None else page.news()
+        if news is not None:
+            console.print(plain(news), soft_wrap=True)
         for line in pool.tick():
             console.print(plain(line, "red"), soft_wrap=True)
         counts = orchestrator.tick()
@@ -147,37 +155,15 @@ def worker_commands(plan: RunPlan) -> dict[str, list[str]]:
     return commands
 
 
-@contextmanager
-def dashboard(plan: RunPlan, console: Console) -> Iterator[None]:
-    """optuna-dashboard beside the search, on loopback; its address is printed.
-
-    A port that is taken costs the dashboard, not the search.
-    """
+def dashboard(plan: RunPlan) -> DashboardProcess | nullcontext[None]:
+    """optuna-dashboard beside the search, or nothing where none is wanted."""
     if plan.dashboard_port == 0:
-        yield
-        return
-    log_path = plan.state_dir / "logs" / "dashboard.log"
-    log_path.parent.mkdir(parents=True, exist_ok=True)
-    with log_path.open("ab") as stream:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "search", "dashboard", "--port", str(plan.dashboard_port)],
-            stdin=subprocess.DEVNULL,
-            stdout=stream,
-            stderr=stream,
-            env={**os.environ, "NKAT_STORAGE": plan.url},
-            start_new_session=True,
-        )
-        try:
-            address = f"http://127.0.0.1:{plan.dashboard_port}"
-            console.print(plain(f"dashboard: {address} (log: {log_path})"), soft_wrap=True)
-            yield
-        finally:
-            process.terminate()
-            try:
-                process.wait(10)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
+        return nullcontext()
+    return DashboardProcess(
+        url=plan.url,
+        port=plan.dashboard_port,
+        log_path=plan.state_dir / "logs" / "dashboard.log",
+    )
 
 
 def cut_down_line(search: SearchFile) -> str:

@@ -35,6 +35,7 @@ def _weights_key(dataset: str) -> str:
 
 
 _DATA = "data_"
+_PLAIN_PATH = "plain_path"
 _VERSION = "version_"
 
 
@@ -76,12 +77,14 @@ class TrialAttributes:
         facts: None when no network was built (an infeasible draw).
         attempt: the attempt that ended it, from 1.
         worker: that attempt's worker, its id.
+        plain_path: why a GPU trained it step by step, by data set; empty where it did not.
     """
 
     verdict: Verdict
     facts: TrialFacts | None
     attempt: int = 1
     worker: str = ""
+    plain_path: Mapping[str, str] = field(default_factory=dict)
 
     def to_flat(self) -> dict[str, Any]:
         """As Optuna stores them, in the order in which they are worth reading."""
@@ -90,6 +93,8 @@ class TrialAttributes:
 
     def _flat_facts(self) -> dict[str, Any]:
         flat: dict[str, Any] = {"attempt": self.attempt, "worker": self.worker}
+        if self.plain_path:
+            flat[_PLAIN_PATH] = dict(self.plain_path)
         facts = self.facts
         if facts is None:
             return flat
@@ -124,6 +129,7 @@ class TrialAttributes:
             facts=_read_facts(read) if "parameters" in flat else None,
             attempt=read.whole("attempt"),
             worker=read.text("worker"),
+            plain_path=flat.get(_PLAIN_PATH, {}),
         )
 
 

@@ -20,6 +20,7 @@ from pathlib import Path
 from nkat_errors import BadInput, NkatError
 from search.file.load import parse_search_text
 from search.file.search_file import SearchFile
+from search.logs import log_to_stderr
 from search.objective.messages import Event, Failed, Job, Order, Ready, Stop
 from search.objective.two_stages import SetTrainer, TwoStageObjective
 from search.worker.signals import signal_when_parent_dies
@@ -81,6 +82,7 @@ def child_main(connection: Connection, settings: ChildSettings, parent_pid: int)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    log_to_stderr("WARNING")
     # A parent that is gone ends the child, quietly: the next owner trains this trial.
     with contextlib.suppress(BrokenPipeError, EOFError, ConnectionResetError):
         _serve(connection, settings)

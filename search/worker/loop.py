@@ -17,26 +17,16 @@ from optuna.samplers import BaseSampler
 from nkat_errors import BadInput, NkatError
 from search.file.search_file import SearchFile
 from search.objective.judge import infeasible
-from search.objective.messages import (
-    EpochDone,
-    Event,
-    Failed,
-    Finished,
-    Job,
-    NotSaved,
-    Ready,
-    Saved,
-    Stop,
-    Stopped,
-)
+from search.objective.messages import Event, Failed, Finished, Job, Ready, Stop, Stopped
+from search.worker.attempt import TrialAttempt
 from search.worker.child import ChildSettings
-from search.worker.child_handle import ChildProcess, Died
-from search.worker.recorder import Recorder
+from search.worker.child_handle import Died
 from search.worker.signals import StopRequest
+from search.worker.training_child import TrainingChild
 from storage.board import Board
 from storage.checkpoints import CheckpointStore
 from storage.errors import DatabaseGone, LeaseLost
-from storage.records import Claim, GaveUp, NoWork
+from storage.records import NoWork
 from storage.states import Command
 
 log = logging.getLogger(__name__)
@@ -45,9 +35,6 @@ BEATS_PER_LEASE = 4
 """Workers and the orchestrator beat, and look for silent workers, that often."""
 TICK_S = 0.5
 """Longest wait in one go: how soon a signal or a lost lease is noticed."""
-READY_TIMEOUT_S = 300.0
-"""A child that has not come up by then is taken for stalled (a cold disk's import of
-torch takes tens of seconds)."""
 IDLE_POLL_S = 1.0
 """Between two looks for work while every ticket is leased to others."""
 
@@ -110,22 +97,20 @@ class Worker:
     ) -> None:
         self._board = board
         self._search = search
-        self._child_settings = child
         self._settings = settings
         self._checkpoints = checkpoints
         self._stop = stop
         self._clock = clock
-        self._sleep = sleep
-        self._child: ChildProcess | None = None
-        self._ready = False
-        self._claim: Claim | None = None
-        self._recorder: Recorder | None = None
-        self._heard_at = clock()
+        self._child = TrainingChild(
+            settings=child, stall_s=search.service.stall_s, clock=clock, sleep=sleep
+        )
+        self._attempt: TrialAttempt | None = None
         self._beat_due = 0.0
         self._idle_until = 0.0
         self._failures_in_a_row = 0
         self._kill_at: float | None = None
         self._command = Command.RUN
+        self._trouble = ""
         self._id = board.register_worker(
             host=settings.host, pid=settings.pid, device=settings.device, note=settings.note
         )
@@ -146,7 +131,7 @@ class Worker:
             reason = str(error)
             raise
         finally:
-            self._end_child()
+            self._child.end()
             self._retire(reason)
         return ending
 
@@ -160,30 +145,22 @@ class Worker:
     # -- the loop ---------------------------------------------------------------
 
     def _loop(self) -> Ending:
-        self._start_child()
+        self._child.start()
         while True:
             self._beat_if_due()
-            if self._stop.count and self._claim is None:
-                return Ending.STOPPED
-            if self._claim is None:
-                if self._command is Command.STOP:
-                    return Ending.SEARCH_STOPPED
-                due = self._ready and self._clock() >= self._idle_until
-                if self._command is Command.RUN and due:
-                    ending = self._look_for_work()
-                    if ending is not None:
-                        return ending
+            if self._attempt is None:
+                ending = self._between_trials()
+                if ending is not None:
+                    return ending
             self._press_for_a_stop()
-            self._handle(self._receive())
-            self._check_stall()
+            self._handle(self._child.listen(self._wait_s()))
+            stalled = self._child.stalled(at_work=self._attempt is not None)
+            if stalled is not None:
+                self._child.end()
+                self._lost_child(stalled, "stalled")
 
-    def _receive(self) -> Event | Died | None:
-        wait_s = min(TICK_S, max(self._beat_due - self._clock(), 0.0))
-        if self._child is None:
-            self._sleep(wait_s)
-            self._start_child()
-            return None
-        return self._child.receive(wait_s)
+    def _wait_s(self) -> float:
+        return min(TICK_S, max(self._beat_due - self._clock(), 0.0))
 
     def _beat_if_due(self) -> None:
         if self._clock() < self._beat_due:
@@ -193,8 +170,16 @@ class Worker:
         self._command = beat.command
         # Every worker reaps, so a search without an orchestrator loses nothing either.
         self._board.reap(self._search.service.lease_s)
-        if self._claim is not None and self._claim.token in beat.lost:
+        if self._attempt is not None and self._attempt.claim.token in beat.lost:
             self._lease_lost(None)
+
+    def _between_trials(self) -> Ending | None:
+        if self._stop.count:
+            return Ending.STOPPED
+        if self._command is Command.STOP:
+            return Ending.SEARCH_STOPPED
+        due = self._child.ready and self._clock() >= self._idle_until
+        return self._look_for_work() if self._command is Command.RUN and due else None
 
     def _look_for_work(self) -> Ending | None:
         claim = self._board.claim(self._id, self._sampler)
@@ -205,19 +190,20 @@ class Worker:
                 return Ending.SEARCH_STOPPED
             self._idle_until = self._clock() + IDLE_POLL_S
             return None
-        self._claim = claim
+        self._attempt = TrialAttempt(
+            board=self._board,
+            claim=claim,
+            checkpoints=self._checkpoints,
+            clock=self._clock,
+            set_trouble=self._set_trouble,
+        )
         try:
             params = self._board.suggest(claim, self._search.space.suggest)
         except LeaseLost:
             self._abandon("the lease was lost while the parameters were drawn")
             return None
-        self._recorder = Recorder(board=self._board, claim=claim)
-        log.info(
-            "trial %d, attempt %d: %s",
-            claim.number,
-            claim.attempt,
-            ", ".join(f"{k}={v}" for k, v in params.items()),
-        )
+        drawn = ", ".join(f"{k}={v}" for k, v in params.items())
+        log.info("trial %d, attempt %d: %s", claim.number, claim.attempt, drawn)
         why = self._search.why_infeasible(params)
         if why is not None:
             self._handle(Finished(verdict=infeasible(self._search, why), facts=None))
@@ -228,8 +214,7 @@ class Worker:
             params=params,
             best_global=self._best_value(),
         )
-        self._heard_at = self._clock()
-        if self._child is None or not self._child.send(job):
+        if not self._child.send(job):
             log.warning("the training process was gone when its job came")
         return None
 
@@ -240,78 +225,48 @@ class Worker:
     # -- what the child says -----------------------------------------------------
 
     def _handle(self, event: Event | Died | None) -> None:
-        if event is None:
-            return
-        self._heard_at = self._clock()
         if isinstance(event, Died):
-            self._on_death(event)
-            return
-        if isinstance(event, Ready):
-            self._ready = True
-            return
-        if isinstance(event, Failed):
+            self._lost_child(event.reason, None if event.from_outside else event.reason)
+        elif isinstance(event, Failed):
             self._on_failure(event)
-            return
-        claim, recorder = self._claim, self._recorder
-        if claim is None or recorder is None:
-            return
+        elif event is not None and not isinstance(event, Ready) and self._attempt is not None:
+            self._on_progress(event, self._attempt)
+
+    def _on_progress(self, event: Event, attempt: TrialAttempt) -> None:
         try:
-            self._record(event, claim, recorder)
+            if isinstance(event, Finished):
+                attempt.finish(event)
+                if event.facts is not None:  # an infeasible draw says nothing about this device
+                    self._failures_in_a_row = 0
+                self._release()
+            elif isinstance(event, Stopped):
+                attempt.hand_back(self._stop.reason)
+                self._release()
+            else:
+                attempt.hear(event)
         except LeaseLost:
             self._lease_lost(event)
 
-    def _record(self, event: Event, claim: Claim, recorder: Recorder) -> None:
-        if isinstance(event, EpochDone):
-            recorder.epoch(event)
-        elif isinstance(event, Saved):
-            recorder.saved(event)
-        elif isinstance(event, NotSaved):
-            log.warning("trial %d goes on without checkpoints: %s", claim.number, event.reason)
-        elif isinstance(event, Finished):
-            recorder.finished(event, worker=self._id)
-            log.info("trial %d: %s", claim.number, event.verdict.outcome)
-            if event.facts is not None:  # an infeasible draw says nothing about this device
-                self._failures_in_a_row = 0
-            self._release(clean=True)
-        elif isinstance(event, Stopped):
-            self._board.hand_back(claim, self._stop.reason)
-            log.info("trial %d handed back (%s)", claim.number, self._stop.reason)
-            self._release(clean=False)
-
     def _on_failure(self, event: Failed) -> None:
-        log.warning("%s\n%s", event.reason, event.traceback)
+        log.warning("the training process failed:\n%s", event.traceback.rstrip())
         if event.bad_input:
-            if self._claim is not None:
-                self._board.hand_back(self._claim, event.reason)
-                self._release(clean=False)
+            if self._attempt is not None:
+                self._attempt.hand_back(event.reason)
+                self._release()
             raise BadInput(event.reason)
-        self._attempt_failed(event.reason, event.signature)
-        if not self._ready:
-            self._end_child()
+        self._failed(event.reason, event.signature)
 
-    def _on_death(self, death: Died) -> None:
-        self._end_child()
-        signature = None if death.from_outside else death.reason
-        self._attempt_failed(death.reason, signature)
+    def _lost_child(self, reason: str, signature: str | None) -> None:
+        if self._attempt is None:
+            log.warning("%s", reason)
+        self._failed(reason, signature)
 
-    def _attempt_failed(self, reason: str, signature: str | None) -> None:
-        """The attempt is over; the trial may go on elsewhere or later."""
+    def _failed(self, reason: str, signature: str | None) -> None:
+        """The attempt under way is over; or the child failed before it had one."""
         self._failures_in_a_row += 1
-        claim = self._claim
-        if claim is not None:
-            try:
-                verdict = self._board.fail_attempt(claim, reason=reason, signature=signature)
-                gave_up = isinstance(verdict, GaveUp)
-                log.warning(
-                    "trial %d, attempt %d failed: %s; %s",
-                    claim.number,
-                    claim.attempt,
-                    reason,
-                    verdict.reason if isinstance(verdict, GaveUp) else "it will be retried",
-                )
-                self._release(clean=gave_up)
-            except LeaseLost:
-                self._abandon(f"its lease was taken before it failed ({reason})")
+        if self._attempt is not None:
+            self._attempt.fail(reason, signature)
+            self._release()
         limit = self._search.service.max_worker_failures
         if self._failures_in_a_row >= limit:
             raise WorkerBroken(
@@ -319,35 +274,25 @@ class Worker:
                 f"row, the last: {reason}"
             )
 
+    def _set_trouble(self, text: str) -> None:
+        if text != self._trouble:
+            self._board.set_worker_reason(self._id, text)
+            self._trouble = text
+
     # -- ends ----------------------------------------------------------------------
 
     def _press_for_a_stop(self) -> None:
         """After a stop signal: ask once, then kill when the grace time is over."""
-        if not self._stop.count or self._claim is None:
+        if not self._stop.count or self._attempt is None:
             return
         if self._kill_at is None:
             self._kill_at = self._clock() + self._settings.grace_s
-            log.info("%s: saving trial %d", self._stop.reason, self._claim.number)
-            if self._child is not None:
-                self._child.send(Stop())
+            log.info("%s: saving trial %d", self._stop.reason, self._attempt.number)
+            self._child.send(Stop())
         if self._stop.count > 1 or self._clock() >= self._kill_at:
-            self._end_child()
-            try:
-                self._board.hand_back(self._claim, f"{self._stop.reason}, cut short")
-            except LeaseLost:
-                log.warning("trial %d had been taken over already", self._claim.number)
-            self._release(clean=False)
-
-    def _check_stall(self) -> None:
-        silent_s = self._clock() - self._heard_at
-        if self._child is None:
-            return
-        limit_s = self._search.service.stall_s if self._ready else READY_TIMEOUT_S
-        if (self._claim is not None or not self._ready) and silent_s > limit_s:
-            self._end_child()
-            self._attempt_failed(
-                f"the training process said nothing for {limit_s:.0f} s", "stalled"
-            )
+            self._child.end()
+            self._attempt.hand_back(f"{self._stop.reason}, cut short")
+            self._release()
 
     def _lease_lost(self, event: Event | None) -> None:
         """Another worker has the trial; a result that is here all the same is logged as late.
@@ -355,46 +300,20 @@ class Worker:
         Args:
             event: what could not be written, None when a beat brought the news.
         """
-        late = event if isinstance(event, Finished) else self._finished_in_pipe()
-        if late is None or self._claim is None:
-            self._abandon("its lease was taken by another worker")
-            return
-        summary = late.attributes(attempt=self._claim.attempt, worker=str(self._id))
-        self._board.refuse_late(self._claim, summary | {"value": late.verdict.value})
-        self._abandon(f"its lease was taken by another worker; refused: {late.verdict.outcome}")
-
-    def _finished_in_pipe(self) -> Finished | None:
-        while self._child is not None:
-            event = self._child.receive(0.0)
-            if isinstance(event, Finished):
-                return event
-            if event is None or isinstance(event, Died):
-                break
-        return None
+        late = event if isinstance(event, Finished) else self._child.finished_in_pipe()
+        why = "its lease was taken by another worker"
+        if late is not None and self._attempt is not None:
+            why += f"; refused: {self._attempt.refuse(late)}"
+        self._abandon(why)
 
     def _abandon(self, why: str) -> None:
         """Forget the trial: someone else owns it.  Its child is working on it, so it goes."""
-        if self._claim is not None:
-            log.warning("trial %d given up: %s", self._claim.number, why)
-        self._end_child()
-        self._release(clean=False)
+        if self._attempt is not None:
+            log.warning("trial %d given up: %s", self._attempt.number, why)
+        self._child.end()
+        self._release()
 
-    def _release(self, *, clean: bool) -> None:
-        if self._claim is not None and clean:
-            self._checkpoints.discard(self._claim.number)
-        self._claim = None
-        self._recorder = None
+    def _release(self) -> None:
+        self._attempt = None
         self._kill_at = None
         self._idle_until = 0.0
-
-    def _start_child(self) -> None:
-        if self._child is None:
-            self._child = ChildProcess(self._child_settings)
-            self._ready = False
-            self._heard_at = self._clock()
-
-    def _end_child(self) -> None:
-        if self._child is not None:
-            self._child.kill()
-            self._child = None
-        self._ready = False

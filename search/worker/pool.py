@@ -165,14 +165,15 @@ class WorkerPool:
         if slot.log_path is None:
             return "its message stands above"
         text = slot.log_path.read_bytes()[-LOG_TAIL_CHARACTERS:].decode(errors="replace")
-        lines = [line for line in text.splitlines() if line.strip()]
-        return (
-            lines[-1].removeprefix("nkat-search: ")
-            if lines
-            else f"no message, see {slot.log_path}"
-        )
+        return last_line(text) or f"no message, see {slot.log_path}"
 
     def _close(self, slot: _Slot) -> None:
         if slot.stream is not None:
             slot.stream.close()
             slot.stream = None
+
+
+def last_line(text: str) -> str:
+    """What a command of ours said last, without its name; empty when it said nothing."""
+    lines = [line for line in text.splitlines() if line.strip()]
+    return lines[-1].removeprefix("nkat-search: ") if lines else ""

@@ -11,7 +11,7 @@ from uuid import UUID
 
 from optuna.trial import TrialState
 
-from search.objective.messages import EpochDone, Finished, Saved
+from search.objective.messages import EpochDone, Finished, PlainPath, Saved
 from storage.board import Board
 from storage.records import Claim
 
@@ -28,6 +28,7 @@ class Recorder:
         self._board = board
         self._claim = claim
         self._reported = set(claim.reported_steps)
+        self._plain_path: dict[str, str] = {}
 
     def epoch(self, event: EpochDone) -> None:
         """Raises `LeaseLost` when the trial is not ours any more."""
@@ -46,6 +47,12 @@ class Recorder:
             saved=True,
         )
 
+    def plain_path(self, event: PlainPath) -> bool:
+        """Kept for the trial's attributes; True the first time."""
+        first = not self._plain_path
+        self._plain_path[event.dataset] = event.reason
+        return first
+
     def finished(self, event: Finished, *, worker: UUID) -> None:
         """The one tell of this trial."""
         verdict = event.verdict
@@ -55,7 +62,9 @@ class Recorder:
             self._claim,
             state=TrialState.COMPLETE if verdict.complete else TrialState.PRUNED,
             value=verdict.value,
-            user_attrs=event.attributes(attempt=self._claim.attempt, worker=str(worker)),
+            user_attrs=event.attributes(
+                attempt=self._claim.attempt, worker=str(worker), plain_path=self._plain_path
+            ),
             constraints=verdict.constraints,
         )
 

@@ -6,16 +6,13 @@ import logging
 import os
 import signal
 import socket
-import sys
 import time
-import warnings
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-import optuna
-
 from search.exit_codes import EXIT_INTERRUPTED, EXIT_TERMINATED
+from search.logs import set_up_logging
 from search.study.sampler import new_sampler
 from search.study.session import Session, checkpoint_dir, database, opened
 from search.worker.child import ChildSettings
@@ -146,16 +143,3 @@ def _serve_all(options: WorkerOptions, devices: list[str]) -> int:
     for line in failures:
         log.error("%s", line)
     return 1 if failures else 0
-
-
-def set_up_logging(level: str = "INFO") -> None:
-    """One line an event on stderr, with UTC time; Optuna's own chatter off."""
-    handler = logging.StreamHandler(sys.stderr)
-    formatter = logging.Formatter(
-        "%(asctime)s %(levelname).1s %(message)s", datefmt="%Y-%m-%dT%H:%M:%SZ"
-    )
-    formatter.converter = time.gmtime
-    handler.setFormatter(formatter)
-    logging.basicConfig(level=level, handlers=[handler], force=True)
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)

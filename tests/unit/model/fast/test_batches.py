@@ -15,9 +15,10 @@ pytest.importorskip("triton")
 from image_sets import device_set
 
 from model.augment import Augment
+from model.augment.pipeline import FIRST_OPERATION
 from model.config import TrainConfig
 from model.data.device import DeviceSet
-from model.fast.batches import FIRST_OPERATION, Batches
+from model.fast.batches import Batches
 from model.fast.run_values import RunValues
 
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")

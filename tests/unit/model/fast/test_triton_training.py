@@ -26,10 +26,10 @@ from model.errors import Diverged
 from model.fast import blocks, embed_and_head
 from model.fast.engine import Engine, predicted_bytes
 from model.fast.launch import RowLaunch
+from model.fast.limits import why_not
 from model.fast.run_values import shape_of, table_rows
-from model.fast.runner import FastRunner, draw_mixes, why_not
+from model.fast.runner import FastRunner, FastRunners, draw_mixes
 from model.fast.warm_cache import WarmCache
-from model.training.loss import mixed_cross_entropy
 from model.training.state import TrainingState
 from model.training.step import PlainRunner
 from nkat_errors import NkatError
@@ -142,7 +142,8 @@ def test_an_epoch_equals_the_plain_twins(changes: dict[str, Any], optimizer: Opt
     config = small(**changes)
     train = images(config)
     recipe = replace(RECIPE, optimizer=optimizer)
-    plain = parts_for(config, train, recipe)
+    twin = PlainRunner(model_config=config, train_config=recipe, train=train, seed=0)
+    plain = twin.state
     runner = fast_runner(config, train, recipe)
     start = {name: value.clone() for name, value in plain.network.state_dict().items()}
     engine = runner._engine
@@ -158,25 +159,7 @@ def test_an_epoch_equals_the_plain_twins(changes: dict[str, Any], optimizer: Opt
     losses = []
     for step in range(engine.steps):
         chosen = slice(step * BATCH, (step + 1) * BATCH)
-        labels = train.labels[order[chosen]]
-        batch = plain.augment.apply(train.images[order[chosen]], uniform[chosen])
-        batch = normalise(batch, train.mean, train.std)
-        batch, mixed = plain.mix.apply(batch, labels, mixes[step])
-        loss = mixed_cross_entropy(
-            plain.network(batch),
-            labels,
-            other_labels=mixed.partners,
-            share=mixed.share,
-            label_smoothing=RECIPE.label_smoothing,
-        )
-        plain.optimizers.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
-        torch.nn.utils.clip_grad_norm_(plain.network.parameters(), 0.5)
-        plain.optimizers.set_lr(plain.schedule.lr(step))
-        plain.optimizers.step()
-        assert plain.average is not None
-        plain.average.update(step)
-        losses.append(loss.detach())
+        losses.append(twin.step(order[chosen], step, uniform=uniform[chosen], mix=mixes[step]))
     assert torch.allclose(engine.losses.view(engine.steps, -1).mean(1), torch.stack(losses))
     assert plain.average is not None
     layout = engine.layout
@@ -348,6 +331,14 @@ def test_what_the_fast_path_leaves_to_the_plain_one(
         recipe_of = TrainConfig(optimizer=optimizer)
         assert why_not(small(), recipe_of, device=torch.device("cuda")) is None
     assert why_not(small(), TrainConfig(), device=torch.device("cpu")) is not None
+
+
+def test_the_plain_path_knows_why_it_was_taken() -> None:
+    config = small()
+    runner = FastRunners()(model_config=config, train_config=RECIPE, train=images(config), seed=0)
+    assert isinstance(runner, PlainRunner)
+    assert runner.plain_because == "the device is cpu"
+    assert fast_runner(config, images(config)).plain_because is None
 
 
 def test_mixes_of_an_epoch_follow_the_recipe() -> None:

@@ -21,7 +21,7 @@ from model.data.synthetic import synthetic_dataset
 from model.errors import Diverged, OutOfMemory
 from model.training.evaluation import count_correct
 from model.training.state import stream_seeds
-from model.training.step import PlainRunner
+from model.training.step import OnStep, PlainRunner
 from model.training.trainer import EpochResult, Trainer
 from nkat_errors import BadInput
 
@@ -137,9 +137,9 @@ def test_an_epoch_takes_whole_batches_of_distinct_images(
     seen: list[torch.Tensor] = []
 
     class Watched(PlainRunner):
-        def _step(self, chosen: torch.Tensor, step: int) -> torch.Tensor:
+        def step(self, chosen: torch.Tensor, step: int, **draws: Any) -> torch.Tensor:
             seen.append(chosen)
-            return super()._step(chosen, step)
+            return super().step(chosen, step, **draws)
 
     run = trainer(sets, runner=Watched)
     next(run.epochs())
@@ -198,7 +198,7 @@ def test_a_loss_that_is_not_a_number_is_a_divergence(sets: tuple[DeviceSet, Devi
 
 def test_memory_that_runs_out_is_named_with_its_cause(sets: tuple[DeviceSet, DeviceSet]) -> None:
     class Greedy(PlainRunner):
-        def train_epoch(self, epoch: int) -> torch.Tensor:
+        def train_epoch(self, epoch: int, on_step: OnStep | None = None) -> torch.Tensor:
             return torch.empty(2**60, dtype=torch.uint8)  # the real allocator's own refusal
 
     with pytest.raises(OutOfMemory, match="16 tokens of 32 features, depth 2, batch 16"):
@@ -213,6 +213,19 @@ def test_a_checkpoint_of_another_run_is_refused(sets: tuple[DeviceSet, DeviceSet
         trainer(sets, recipe=TrainConfig()).load_state_dict(state)
     with pytest.raises(BadInput, match="version is 0"):
         trainer(sets).load_state_dict({**state, "version": 0})
+    # Generator states and arithmetic differ by kind of device.
+    with pytest.raises(BadInput, match="device is 'cuda', this run's is 'cpu'"):
+        trainer(sets).load_state_dict({**state, "device": "cuda"})
+    older = {key: value for key, value in state["model_config"].items() if key != "depth"}
+    with pytest.raises(BadInput, match=r"model_config\.depth is None, this run's is 2: it"):
+        trainer(sets).load_state_dict({**state, "model_config": older})
+
+
+def test_every_step_of_an_epoch_is_told(sets: tuple[DeviceSet, DeviceSet]) -> None:
+    told: list[tuple[int, int]] = []
+    run = trainer(sets, on_step=lambda done, steps: told.append((done, steps)))
+    next(run.epochs())
+    assert told == [(1, 4), (2, 4), (3, 4), (4, 4)]
 
 
 def test_other_images_and_another_device_are_refused(sets: tuple[DeviceSet, DeviceSet]) -> None:

@@ -1,0 +1,5 @@
+"""What a dashboard says when it answers; `run` waits for it."""
+
+from __future__ import annotations
+
+ANNOUNCED = "dashboard: http://"
