@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from search.file.yaml_text import KeyPath, Problem, dotted
 from search.score.gate import Gate
+from search.score.seeds import OVER_ALL
 from search.score.tpe_score import score_all
 
 if TYPE_CHECKING:
@@ -19,9 +20,6 @@ if TYPE_CHECKING:
 
 RELATIVE = 1e-9
 """Numbers are written with all their digits, so only rounding may differ."""
-
-OVER_ALL = ("global_tpe_score", "consistency", "robustness", "generalization")
-"""The scores over all data sets."""
 
 
 def check_scores(best: BestFile) -> None:

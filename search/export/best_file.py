@@ -16,7 +16,9 @@ from pydantic import Field, ValidationError
 from model.config import FROM_DATA, BadField, Config, ModelConfig, TrainConfig
 from model.known_sets import title_of
 from nkat_errors import BadInput
-from search.export.best_check import OVER_ALL, check_scores
+from search.export.best_check import check_scores
+from search.export.recalculation_check import check_recalculation
+from search.export.recalculation_record import BestRecalculation
 from search.file.problems import first_problem
 from search.file.search_file import SearchFile
 from search.file.sections import (
@@ -29,6 +31,7 @@ from search.file.sections import (
 from search.file.yaml_text import KeyPath, Problem, YamlSource, dump_yaml, read_file, read_yaml
 from search.provenance import DataSource, code_version, package_versions
 from search.score.gate import threshold_text
+from search.score.seeds import OVER_ALL
 from search.score.tpe_score import LambdaReading
 from search.study.trial_record import TrialRecord
 
@@ -108,6 +111,14 @@ class BestNetwork(Section):
     tokens: int = Field(ge=1)
 
 
+class BestEffort(Section):
+    """What the trial cost, all its attempts together: how long a recalculation will take."""
+
+    epochs: int = Field(ge=0)
+    seconds_stage1: float = Field(ge=0)
+    seconds_stage2: float = Field(ge=0)
+
+
 class BestProvenance(Section):
     """Where the numbers came from."""
 
@@ -141,6 +152,8 @@ class BestFile(Section):
     train: dict[str, Any]
     datasets: list[BestDataset] = Field(min_length=1)
     network: BestNetwork
+    recalculation: BestRecalculation = Field(default_factory=BestRecalculation)
+    effort: BestEffort | None = None
     provenance: BestProvenance
 
     def configuration(self) -> tuple[ModelConfig, TrainConfig]:
@@ -149,9 +162,10 @@ class BestFile(Section):
 
     def to_yaml(self) -> str:
         """The file's text: a heading of comments, then the values."""
-        return "".join(f"# {line}\n" for line in self._heading()) + dump_yaml(
-            self.model_dump(by_alias=True)
-        )
+        plain = self.model_dump(by_alias=True)
+        # A section says only what is given, but the dump of a parent says every default.
+        plain["recalculation"] = self.recalculation.to_dict()
+        return "".join(f"# {line}\n" for line in self._heading()) + dump_yaml(plain)
 
     def save(self, path: Path) -> None:
         """Writes the file (whole or not at all)."""
@@ -177,6 +191,10 @@ class BestFile(Section):
         name = f"Trial {origin.trial} of study {origin.study}"
         lines = ["Train it again: nkat-search train --config THIS_FILE"]
         lines.insert(0, f"{name}: {self.headline()}, on validation images.")
+        if self.recalculation.result is not None:
+            lines.append(f"Recalculated: {self.recalculation.result.headline()}.")
+        else:
+            lines.append("Its formal recalculation: nkat-search recalculate THIS_FILE")
         if self.kind == "nearest":
             lines.insert(
                 0, "NEAREST, NOT BEST: no trial of its search passed; this one came nearest."
@@ -253,6 +271,8 @@ class BestFile(Section):
                 "train": train.to_dict(),
                 "datasets": datasets,
                 "network": {"parameters": facts.parameters, "tokens": facts.tokens},
+                "recalculation": search_file.recalculation.to_dict(),
+                "effort": asdict(verdict.effort),
                 "provenance": {
                     "study": study or search_file.study,
                     "trial": trial.number,
@@ -333,6 +353,7 @@ def _build(source: YamlSource) -> BestFile:
     _check_config(ModelConfig, ModelSection, source.data, "model")
     _check_config(TrainConfig, TrainSection, source.data, "train")
     check_scores(best)
+    check_recalculation(best)
     return best
 
 

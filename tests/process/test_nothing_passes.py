@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 from process_helpers import search_file, service
 
-from search.export.best_check import OVER_ALL
 from search.export.best_file import BestScore, load_best
 from search.objective.simulated_trainer import Rehearsal
+from search.score.seeds import OVER_ALL
 from search.score.tpe_score import score_all
 
 pytestmark = [pytest.mark.process, pytest.mark.postgres]
