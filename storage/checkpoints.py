@@ -4,8 +4,8 @@ Layout: FOLDER/<study>-<8 hex>/trial-000012/00000003.ckpt; the last two generati
 living trial are kept, so disk use is at most (2 x living trials + 1 being written per
 worker) x the size of one checkpoint.
 
-A file is the payload followed by a trailer (magic, payload length, SHA-256): whatever was
-torn off or turned over is noticed, and the generation before it is used.
+A file is the payload followed by a trailer (magic, payload length, SHA-256).  A truncated or
+damaged file is recognised by it, and the generation before it is used.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class CheckpointStore:
     Args:
         folder: made when missing; may be shared by all studies and workers.
         study_name: names the sub-folder.
-        salt: tells studies of one name apart (another database, deleted and made anew);
+        salt: tells studies of one name apart (another database, or deleted and remade);
             `SearchRecord.salt` is made for it.
 
     A full or read-only disk gives one warning, then `enabled` is False and every call
@@ -43,7 +43,7 @@ class CheckpointStore:
     """
 
     def __init__(self, *, folder: Path, study_name: str, salt: str = "") -> None:
-        # The name for people, the hash because two names may look alike as file names.
+        # The name is for people; the hash, because two names may be equal as file names.
         readable = re.sub(r"[^A-Za-z0-9._-]+", "_", study_name)[:60]
         digest = hashlib.sha256(f"{study_name}\n{salt}".encode()).hexdigest()[:8]
         self.folder = Path(folder) / f"{readable}-{digest}"
@@ -62,13 +62,14 @@ class CheckpointStore:
     def save(self, number: int, payload: bytes | Callable[[BinaryIO], object]) -> bool:
         """Write a checkpoint of trial `number` atomically; True when it is on the disk.
 
-        payload: the bytes, or a function that writes them to a file
-        (`lambda file: torch.save(state, file)`); it may only write.
+        Args:
+            payload: the bytes, or a function that writes them to a file
+                (`lambda file: torch.save(state, file)`); it may only write.
         """
         if not self.enabled:
             return False
         folder = self._trial_folder(number)
-        # A name of its own: a worker that lost its lease may still be writing here too.
+        # Unique, because a worker that lost its lease may still be writing here too.
         unfinished = folder / f"{uuid.uuid4().hex}.tmp"
         try:
             folder.mkdir(parents=True, exist_ok=True)
@@ -105,10 +106,11 @@ class CheckpointStore:
         shutil.rmtree(self._trial_folder(number), ignore_errors=True)
 
     def sweep(self, over: Collection[int]) -> list[int]:
-        """Delete what finished trials left behind; returns the numbers that had something.
+        """Delete the checkpoints of finished trials; returns the numbers that had any.
 
-        over: `Board.over_numbers()`.  A finished trial never comes back, so this may run
-        beside any number of workers.
+        Args:
+            over: `Board.over_numbers()`.  A finished trial never runs again, so workers may
+                go on meanwhile.
         """
         left = [number for number in self.numbers() if number in over]
         for number in left:
@@ -149,7 +151,7 @@ class CheckpointStore:
 
 
 class _Hashing:
-    """A file that can only be written, and knows the length and hash of what was."""
+    """A write-only file that keeps the length and hash of what was written."""
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
@@ -180,7 +182,7 @@ def _write(file: BinaryIO, payload: bytes | Callable[[BinaryIO], object]) -> Non
         else:
             hashing.write(payload)
     except Exception:
-        # torch.save makes a RuntimeError of a full disk: the disk's own error matters.
+        # torch.save turns a full disk into a RuntimeError; the disk's own error is wanted.
         if hashing.failure is not None:
             raise hashing.failure from None
         raise
@@ -190,7 +192,7 @@ def _write(file: BinaryIO, payload: bytes | Callable[[BinaryIO], object]) -> Non
 
 
 def _verified(content: bytes) -> bytes | None:
-    """The payload, None when the trailer does not fit it."""
+    """The payload; None when the trailer does not match it."""
     if len(content) < TRAILER.size:
         return None
     magic, length, digest = TRAILER.unpack(content[-TRAILER.size :])
@@ -213,4 +215,4 @@ def _remove_quietly(path: Path) -> None:
     try:
         path.unlink(missing_ok=True)
     except OSError:
-        return  # a read-only disk, and there is nothing of ours on it
+        return  # a read-only disk, so the file was never made

@@ -24,7 +24,7 @@ def claim(
     desk: Desk, tx: Transaction, *, worker_id: UUID, token: UUID, sampler: BaseSampler
 ) -> Claim | NoWork:
     """Lease one trial under a token that was never used before."""
-    # A worker that claims lives: its beat counts from now.
+    # A claim is a beat too.
     search = tx.execute(sql.BEAT, worker=worker_id).one_or_none()
     if search is None:
         raise UnknownWorker(f"worker {worker_id} is not registered in {tx.study_name!r}")
@@ -44,7 +44,7 @@ def claim(
         if _pop(tx, ticket.trial_id):
             trial = desk.trial(ticket.trial_id, sampler)
             break
-        # An outsider took or finished the waiting trial; the ticket is free or done now.
+        # Someone outside took or finished the waiting trial; its ticket is free or done now.
         settle_outside(tx, ticket_id=ticket.ticket_id, trial_id=ticket.trial_id, token=None)
 
     try:
@@ -60,7 +60,7 @@ def claim(
 def find_claim(
     desk: Desk, tx: Transaction, *, worker_id: UUID, token: UUID, sampler: BaseSampler
 ) -> Claim | None:
-    """The claim of a commit that went through although its answer was lost, if it did."""
+    """The claim of an earlier try that was committed although its answer was lost; or None."""
     found = tx.execute(sql.FIND_CLAIM, token=token).one_or_none()
     if found is None:
         return None
@@ -69,26 +69,26 @@ def find_claim(
 
 
 def _ask(tx: Transaction, study: Study) -> int:
-    """What `study.ask` does, but for waiting trials whose retry another ticket stands for.
+    """What `study.ask` does, except that it leaves trials alone that have a ticket.
 
     `ask` itself would pop those too, and the two tickets would then wait for each other's
     locks.  Trials enqueued by the user go first, oldest first, as with `ask`.
     """
     forget_trials_seen(study)
     waiting = waiting_trials(tx.connection, tx.study_id)
-    # Read after the trials: who sees a trial put back also sees the ticket kept for it.
+    # Read after the trials, so that a trial that was put back has its ticket in view.
     ticketed = set(tx.execute(sql.TICKETED_TRIALS, trials=waiting).scalars()) if waiting else set()
     for oldest in waiting:
         if oldest not in ticketed and _pop(tx, oldest):
-            tx.unfinished()  # Optuna's cache must have met it before it can be written to
+            tx.unfinished()  # Optuna's cache must know it before it can be written to
             return oldest
     return tx.storage.create_new_trial(tx.study_id)
 
 
 def _pop(tx: Transaction, trial_id: int) -> bool:
-    """WAITING -> RUNNING; False when somebody else was first (waits for his commit)."""
+    """WAITING -> RUNNING; False when another worker was first (waits for its commit)."""
     try:
-        # A refusal must not take the rest of the claim with it.
+        # A refusal must not roll back the rest of the claim.
         with tx.connection.begin_nested():
             return tx.storage.set_trial_state_values(trial_id, state=TrialState.RUNNING)
     except UpdateFinishedTrialError:

@@ -21,7 +21,7 @@ from storage.transaction import Transaction
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """The attempt was over already, by this very token."""
+    """The attempt was over already, ended under its own token."""
 
     outcome: Attempt
     reason: str
@@ -32,7 +32,7 @@ def fence(tx: Transaction, claim: Claim) -> Ended | None:
     """Lock the ticket and check the token; None means that the lease holds.
 
     Raises:
-        LeaseLost: somebody else has, or had, the trial.
+        LeaseLost: the trial is, or was, another worker's.
     """
     ticket = tx.execute(sql.LOCK_TICKET, ticket=claim.ticket).one_or_none()
     if ticket is not None and ticket.state == Ticket.LEASED and ticket.token == claim.token:
@@ -49,16 +49,16 @@ def fence(tx: Transaction, claim: Claim) -> Ended | None:
 
 
 def require_lease(tx: Transaction, claim: Claim) -> None:
-    """`fence` for writes in mid-attempt, which an ended attempt may not do either."""
+    """`fence` for writes during an attempt, which an attempt that has ended may not make."""
     ended = fence(tx, claim)
     if ended is not None:
         raise LeaseLost(f"trial {claim.number}: this attempt is over ({ended.outcome})")
 
 
 def outside_change(tx: Transaction, claim: Claim) -> ToldElsewhere | None:
-    """Settle the ticket when an outsider changed the leased trial; the error to raise then.
+    """Settle the ticket when someone outside changed the leased trial; returns the error.
 
-    Raised by the caller after the commit, or the settling would be rolled back.
+    The caller raises it after the commit, or the settling would be rolled back.
     """
     trial_id = claim.trial_id
     state = tx.trial_state(trial_id)
@@ -95,8 +95,8 @@ def finish(
                 trial.set_constraint(key, violation)
             trial.study.tell(trial, value, state=state)
     except (UpdateFinishedTrialError, ValueError):
-        # Optuna refuses a trial that is no longer RUNNING; looking first would cost as
-        # many statements as the telling itself.
+        # Optuna refuses a trial that is no longer RUNNING.  A look beforehand would cost as
+        # many statements as telling the result.
         changed = outside_change(tx, claim)
         if changed is None:
             raise
@@ -110,7 +110,7 @@ def finish(
 def check_result(
     *, state: TrialState, value: float | None, constraints: Mapping[str, float]
 ) -> None:
-    """ValueError for a result that Optuna would refuse half-way."""
+    """ValueError for a result that Optuna would refuse after part of it is written."""
     if state not in (TrialState.COMPLETE, TrialState.PRUNED):
         raise ValueError(f"{state=}: a trial ends COMPLETE or PRUNED; see also fail_attempt")
     if state == TrialState.COMPLETE and (value is None or not math.isfinite(value)):
@@ -212,10 +212,10 @@ def put_back(
 def settle_outside(
     tx: Transaction, *, ticket_id: int, trial_id: int, token: UUID | None
 ) -> TrialState:
-    """Make the ticket (locked by the caller) agree with a trial that an outsider changed.
+    """Make the ticket (locked by the caller) agree with a trial that was changed outside.
 
     Told COMPLETE or PRUNED: counted.  FAIL: a fresh trial.  WAITING: kept for its retry.
-    RUNNING without our lease: an outsider runs it, so the ticket is for another.
+    RUNNING without our lease: someone else runs it, so the ticket goes to another trial.
     """
     state = tx.trial_state(trial_id)
     if token is not None:

@@ -24,7 +24,7 @@ LOCK_TIMEOUT_S = 30
 IDLE_IN_TRANSACTION_TIMEOUT_S = 60
 """A client that hangs inside a transaction would hold Optuna's one study row for ever."""
 SHORTEST_IDLE_S = 2.0
-"""A busy machine may need that long between two statements."""
+"""A busy machine may take that long between two statements."""
 POOL_SIZE, MAX_OVERFLOW = 2, 2
 """Two: the work and the beat.  20 workers stay under Postgres' default of 100."""
 POOL_RECYCLE_S = 1800
@@ -57,6 +57,7 @@ def make_engine(url: str, *, application_name: str = "nkat-search", wait_s: floa
         connect_args=connect_args(application_name),
     )
     deadline = time.monotonic() + wait_s
+    told = False
     while True:
         try:
             with engine.connect():
@@ -64,7 +65,9 @@ def make_engine(url: str, *, application_name: str = "nkat-search", wait_s: floa
         except DBAPIError as error:
             engine.dispose()
             if time.monotonic() < deadline and not is_permanent(error):
-                _log.info("waiting for the database at %s", shown(parsed))
+                if not told:
+                    _log.warning("waiting up to %.0f s for the database %s", wait_s, shown(parsed))
+                    told = True
                 time.sleep(RECONNECT_PAUSE_S)
                 continue
             # `from None`: the driver's own text may repeat parts of the address.
@@ -72,11 +75,16 @@ def make_engine(url: str, *, application_name: str = "nkat-search", wait_s: floa
 
 
 def check_url(url: str) -> URL:
-    """Parse `url`; BadInput, with the corrected one where it can be told, never the password."""
+    """Parse `url`.
+
+    Raises:
+        BadInput: it cannot be used; with a corrected one where there is one, and never with
+            the password.
+    """
     try:
         parsed = make_url(url)
     except (ArgumentError, ValueError):
-        raise BadInput(f"this is no database URL: it must look like {EXAMPLE}") from None
+        raise BadInput(f"this is not a database URL: it must look like {EXAMPLE}") from None
     if parsed.drivername != DRIVER:
         if parsed.get_backend_name() in ("postgresql", "postgres"):
             raise BadInput(
@@ -101,9 +109,9 @@ def shown(url: URL) -> str:
 
 
 def raw_url(engine: Engine) -> str:
-    """The whole address, password and all, as Optuna takes it: never print it.
+    """The whole address with its password, in Optuna's form: never print it.
 
-    Optuna fills a {SCHEMA_VERSION} template in; a brace in a password is none.
+    Optuna fills in a {SCHEMA_VERSION} template, so other braces must be doubled.
     """
     url = engine.url.render_as_string(hide_password=False)
     return url.replace("{", "{{").replace("}", "}}")
@@ -132,8 +140,8 @@ def connect_args(application_name: str) -> dict[str, object]:
     }
 
 
-# Before a session exists psycopg2 gives no SQLSTATE, only libpq's text; these parts of it
-# are the same in every version (the server's own messages, untranslated codes are absent).
+# Before there is a session, psycopg2 gives no SQLSTATE, only libpq's text.  These parts of
+# it are the same in every version.
 _PERMANENT = (
     ("password authentication failed", "refuses the password of user {user!r}"),
     ("no password supplied", "wants a password for user {user!r}, and the URL has none"),
@@ -148,7 +156,7 @@ _PERMANENT = (
 
 
 def is_permanent(error: BaseException) -> bool:
-    """True for a refused connection that waiting does not mend (password, name, rights)."""
+    """True for a refused connection that waiting will not help (password, name, rights)."""
     text = str(getattr(error, "orig", error))
     return any(part in text for part, _ in _PERMANENT if "host name" not in part)
 
@@ -170,9 +178,9 @@ def _why_not(url: URL, error: DBAPIError) -> str:
 
 
 def limit_idle_transactions(engine: Engine, limit_s: float) -> None:
-    """A client that stops inside a transaction is cut off after `limit_s` seconds.
+    """Disconnect a client that stops inside a transaction, after `limit_s` seconds.
 
-    It may hold its trial's row, which no reaper can take then, or Optuna's one study row.
+    It may hold the row of its trial, which no reaper could take then, or Optuna's study row.
     """
 
     def set_limit(connection: psycopg2.extensions.connection, _record: object) -> None:

@@ -6,11 +6,11 @@ from nkat_errors import BadInput, NkatError
 
 
 class LeaseLost(NkatError):
-    """The trial was taken from this worker: nothing was written; go on to the next one."""
+    """The trial was taken from this worker and nothing was written; claim the next one."""
 
 
 class ToldElsewhere(LeaseLost):
-    """Somebody finished the trial from outside (dashboard, notebook) while it was leased.
+    """The trial was finished from outside (dashboard, notebook) while it was leased.
 
     The ticket was settled by the trial's final state; this worker's result was not written.
     """
@@ -33,4 +33,4 @@ class SearchDiffers(BadInput):
 
 
 class SchemaMissing(NkatError):
-    """The tables are not there (yet): something must call `ensure_schema` first."""
+    """The tables are not there (yet): call `ensure_schema` first."""

@@ -64,7 +64,7 @@ def bare_trial(study: Study, trial_id: int) -> Trial:
 
 
 def forget_trials_seen(study: Study) -> None:
-    """Let the sampler read the trials anew, as `Study.ask` does before each new trial."""
+    """Let the sampler read the trials again, as `Study.ask` does before each new trial."""
     study._thread_local.cached_all_trials = None
 
 
@@ -205,7 +205,7 @@ class OneLookStorage(_CachedStorage):
     """Optuna's cache, made to read other workers' trials once a transaction.
 
     A sampler looks several times while it draws one trial's parameters, and each look
-    reads every unfinished trial anew (7 statements).  Our own writes make the next look
+    reads every unfinished trial (7 statements).  Our own writes make the next look
     read again.
     """
 

@@ -1,4 +1,4 @@
-"""Taking trials from workers that went silent, and settling what outsiders changed."""
+"""Taking trials from silent workers, and settling what was changed from outside."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from optuna.trial import FrozenTrial, TrialState
 from storage import sql
 from storage.endings import failed, put_back, release_orphan, settle_outside
 from storage.records import Reaped
-from storage.states import Attempt, Ticket
+from storage.states import Attempt, Ticket, WorkerState
 from storage.transaction import Transaction
 
 _log = logging.getLogger(__name__)
@@ -26,8 +26,8 @@ def reap(
     """One round; nothing is written when nothing is wrong.
 
     Args:
-        watching_since: no silence before this moment is held against anybody (the caller
-            could not reach the database until then, so perhaps nobody could).
+        watching_since: silence before this moment is not counted (the caller could not
+            reach the database until then, so perhaps no worker could).
     """
     if not tx.execute(sql.TRY_LOCK_REAPER).scalar_one():
         return []
@@ -70,25 +70,25 @@ def _reap_silent(
     max_attempts: int,
     watching_since: datetime | None,
 ) -> list[Reaped]:
-    """Leased tickets whose worker has not beaten for a lease."""
+    """Leased tickets whose worker has not sent a beat for a lease."""
     lease = timedelta(seconds=lease_s)
     silent_since = clock.now - lease
     watched_from = max(filter(None, (clock.server_started, watching_since)))
     if watched_from > silent_since:
-        # The database itself was away within this lease: only those who said good-bye.
+        # The database itself was away within this lease: take from retired workers only.
         silent_since = datetime.min.replace(tzinfo=clock.now.tzinfo) + timedelta(days=1)
     tickets = tx.execute(sql.STALE_TICKETS, silent_since=silent_since).all()
     done = []
     for row in tickets:
-        if row.worker_state == "retired":
+        if row.worker_state == WorkerState.RETIRED:
             reason = RETIRED_REASON
         elif row.worker_state is None:
             reason = "its worker is unknown"
         else:
             reason = f"no beat from {row.host} (pid {row.pid}) for {row.silence_s:.1f} s"
         done.append(_take(tx, row, reason, max_attempts))
-    if tickets:
-        tx.execute(sql.LOSE_WORKERS, silent_since=silent_since)
+    # Those without a trial too; nothing is written when there are none.
+    tx.execute(sql.LOSE_WORKERS, silent_since=silent_since)
     return done
 
 
@@ -115,13 +115,13 @@ def _take(tx: Transaction, row: sa.Row[Any], reason: str, max_attempts: int) -> 
 
 
 def _settle_changed(tx: Transaction, unfinished: dict[int, FrozenTrial]) -> list[Reaped]:
-    """Tickets, leased or kept for a retry, whose trial somebody ended or moved."""
+    """Tickets, leased or kept for a retry, whose trial was ended or changed from outside."""
     done = []
     for bound in tx.execute(sql.BOUND_TICKETS).all():
         trial = unfinished.get(bound.trial_id)
         if trial is not None and trial.state in (TrialState.RUNNING, _expected(bound)):
             continue
-        # Look again under the lock: its owner may have finished it in good order just now.
+        # Look again under the lock: its worker may have finished it just now.
         row = tx.execute(
             sql.LOCK_BOUND_TICKET, ticket=bound.ticket_id, trial=bound.trial_id
         ).one_or_none()
@@ -150,10 +150,10 @@ def _settle(tx: Transaction, row: sa.Row[Any]) -> Literal["closed", "reopened", 
 def _release_orphans(
     tx: Transaction, unfinished: dict[int, FrozenTrial], now: datetime, lease_s: float
 ) -> list[Reaped]:
-    """RUNNING trials that no ticket stands for, once they were seen for a whole lease.
+    """RUNNING trials without a ticket, once they have been there for a whole lease.
 
-    Our own claims cannot leave any; somebody's `study.ask` in a notebook can.  Optuna's
-    start times are local times of unknown zones, so we keep our own first sight.
+    Our own claims leave none; a `study.ask` in a notebook can.  Optuna's start times are
+    local times of unknown zones, so the time at which we first saw a trial is stored.
     """
     running = {
         trial_id: trial
@@ -161,7 +161,7 @@ def _release_orphans(
         if trial.state == TrialState.RUNNING
     }
     known = {row.trial_id: row.seen_at for row in tx.execute(sql.KNOWN_ORPHANS)}
-    # Read after the trials: who is seen RUNNING has its ticket, if any, visible by now.
+    # Read after the trials, so that the ticket of a RUNNING trial is in view.
     ticketed = (
         set(tx.execute(sql.TICKETED_TRIALS, trials=list(running)).scalars()) if running else set()
     )

@@ -26,7 +26,7 @@ class SearchRecord:
         search_hash: the caller's hash of what must not change within a study.
         budget: tickets, that is how many COMPLETE + PRUNED trials it ends with.
         versions: package name -> version at creation.
-        command: what its workers shall do.
+        command: what its workers are to do.
         reason: why it is paused or stopped; empty when it runs.
         created: True when this very call made it.
     """
@@ -52,14 +52,14 @@ class SearchRecord:
 class Claim:
     """A trial leased to a worker.
 
-    Every method of `Board` that takes a claim checks `token` first: who holds another
-    one has lost the lease.
+    Every method of `Board` that takes a claim checks `token` first: when the ticket has
+    another one, the lease is lost.
 
     Args:
         ticket: id of the unit of budget that this trial fills when it ends.
         token: names this attempt, and nothing else ever.
-        trial: Optuna's live trial; write to it only inside `Board.write`,
-            `Board.suggest` or `Board.fenced`.
+        trial: Optuna's live trial; write to it only inside `Board.write` or
+            `Board.suggest`.
         attempt: 1 for the first go at this trial, 2 for the first retry, ...
         resumed_from: how far the previous attempt came (keys attempt, outcome, reason,
             host, stage, dataset, epoch, checkpoint_at), None for a first attempt.
@@ -74,7 +74,7 @@ class Claim:
     resumed_from: Mapping[str, Any] | None = None
     reported_steps: frozenset[int] = frozenset()
     stale: bool = field(default=False, repr=False)
-    """`trial` remembers writes that may never have been committed: make it anew."""
+    """`trial` remembers writes that may not have been committed: make it again."""
 
     @property
     def number(self) -> int:
@@ -92,7 +92,7 @@ class NoWork:
     """There is nothing to do now.
 
     `done`: the budget is used up.  `paused`, `stopped`: the search was told to.
-    `all_leased`: others hold what is left; ask again later, one of them may be lost.
+    `all_leased`: other workers have what is left; ask again later, one may be lost.
     """
 
     reason: Literal["done", "paused", "stopped", "all_leased"]
@@ -135,9 +135,9 @@ class GaveUp:
 class Reaped:
     """One thing that a reaper did.
 
-    action: `retry` (back to WAITING), `gave_up` (FAIL, fresh ticket), `closed` (somebody
-    finished it from outside; counted), `reopened` (finished from outside as FAIL),
-    `orphan_waiting` and `orphan_failed` (RUNNING in Optuna with no ticket).
+    action: `retry` (back to WAITING), `gave_up` (FAIL, fresh ticket), `closed` (finished
+    from outside; counted), `reopened` (finished from outside as FAIL), `orphan_waiting` and
+    `orphan_failed` (RUNNING in Optuna with no ticket).
     """
 
     number: int
@@ -202,8 +202,8 @@ class AttemptRow:
     """One worker's go at one trial.
 
     Args:
-        stage: where it was last seen (`1`, `2`), None when it said nothing.
-        first_stage: where its first sign of progress was.
+        stage: where it was last seen (`1`, `2`), None when it reported nothing.
+        first_stage: where it first reported progress.
         last_seen_at: the last beat of its worker before the attempt ended.
     """
 

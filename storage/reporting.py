@@ -13,6 +13,9 @@ from storage.records import AttemptRow, Counts, TrialRow, WorkerRow
 from storage.states import Attempt, WorkerState
 from storage.transaction import Transaction
 
+LOST_SHOWN_LEASES = 10
+"""A worker that was lost without a trial is shown for so many leases."""
+
 
 def counts(tx: Transaction) -> Counts:
     """The search in numbers."""
@@ -31,8 +34,12 @@ def counts(tx: Transaction) -> Counts:
     )
 
 
-def workers(tx: Transaction, *, with_retired: bool) -> list[WorkerRow]:
-    """The workers, living first, then by host and device."""
+def workers(tx: Transaction, *, lease_s: float | None) -> list[WorkerRow]:
+    """The workers that did not sign off, living ones first, then by host and device.
+
+    Args:
+        lease_s: see `BoardReader`.
+    """
     return [
         WorkerRow(
             worker_id=row.worker_id,
@@ -51,7 +58,7 @@ def workers(tx: Transaction, *, with_retired: bool) -> list[WorkerRow]:
             checkpoint_age_s=_float(row.checkpoint_age_s),
             leased_for_s=_float(row.leased_for_s),
         )
-        for row in tx.execute(sql.WORKERS, with_retired=with_retired)
+        for row in tx.execute(sql.WORKERS, lease_s=lease_s, lost_shown_leases=LOST_SHOWN_LEASES)
     ]
 
 

@@ -1,4 +1,4 @@
-"""The tables: Optuna's and ours, made once whoever comes first."""
+"""The tables, Optuna's and ours: made once, by whichever process is first."""
 
 from __future__ import annotations
 
@@ -13,19 +13,20 @@ from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import DBAPIError
 
 from nkat_errors import BadInput
+from storage import sql
 from storage.engine import connect_args, raw_url, shown
 from storage.errors import SchemaMissing
 from storage.optuna_internals import expected_revision, found_revision, table_exists
-from storage.retry import is_transient
+from storage.retry import explained_rights, is_transient
 
 _log = logging.getLogger(__name__)
 
 POLL_S = 0.3
-LOCK_KEY = 0x6E6B6174  # "nkat": the advisory lock of everybody who makes tables
 
 
+@explained_rights()
 def ensure_schema(engine: Engine) -> None:
-    """Make what is missing, under an advisory lock; any number may call it at once.
+    """Make what is missing, under an advisory lock; any number of callers at once.
 
     Raises:
         BadInput: the tables are of another Optuna version or of a newer nkat-search, or
@@ -34,7 +35,7 @@ def ensure_schema(engine: Engine) -> None:
     with engine.begin() as connection:
         # Others may be making tables for longer than a statement usually takes.
         connection.execute(sa.text("SET LOCAL lock_timeout = 0"))
-        connection.execute(sa.text("SELECT pg_advisory_xact_lock(:key)"), {"key": LOCK_KEY})
+        connection.execute(sql.LOCK_TABLES)
         optuna_version = found_revision(connection)
         ours = our_version(connection)
         _refuse_foreign(engine, optuna_version, ours)
@@ -43,7 +44,7 @@ def ensure_schema(engine: Engine) -> None:
             return
         _require_rights(connection, engine)
         if optuna_version is None:
-            # Its own connections, in our lock: nobody of us runs at the same time.
+            # On connections of its own, but within our lock: one process at a time.
             storage = RDBStorage(
                 raw_url(engine),
                 engine_kwargs={
@@ -54,7 +55,7 @@ def ensure_schema(engine: Engine) -> None:
             storage.remove_session()
             storage.engine.dispose()
         for version, statements in missing:
-            # The driver itself: SQLAlchemy would take a colon in the SQL for a parameter.
+            # Through the driver: SQLAlchemy would take a colon in the SQL for a parameter.
             connection.exec_driver_sql(statements)
             connection.execute(
                 sa.text("INSERT INTO nkat_schema (version) VALUES (:version)"),
@@ -63,8 +64,9 @@ def ensure_schema(engine: Engine) -> None:
             _log.info("database tables made, step %d", version)
 
 
+@explained_rights()
 def wait_for_schema(engine: Engine, timeout_s: float = 60.0) -> None:
-    """Return as soon as the tables are there.
+    """Return as soon as the tables are there; a wait is announced once.
 
     Raises:
         SchemaMissing: not within `timeout_s` seconds.
@@ -72,8 +74,9 @@ def wait_for_schema(engine: Engine, timeout_s: float = 60.0) -> None:
     """
     deadline = time.monotonic() + timeout_s
     newest = newest_version()
+    told = False
     while True:
-        why = "its tables are not made"
+        why = "it has no tables yet"
         try:
             with engine.connect() as connection:
                 optuna_version, ours = found_revision(connection), our_version(connection)
@@ -87,11 +90,20 @@ def wait_for_schema(engine: Engine, timeout_s: float = 60.0) -> None:
         if time.monotonic() >= deadline:
             raise SchemaMissing(
                 f"the database {shown(engine.url)} is not ready after {timeout_s:.0f} s ({why}): "
-                "start the search once with `nkat-search create` or `nkat-search run`"
+                "make the search with `nkat-search create` or `nkat-search run`"
             )
+        if not told:
+            _log.warning(
+                "waiting up to %.0f s for the database %s (%s): `nkat-search create` makes them",
+                timeout_s,
+                shown(engine.url),
+                why,
+            )
+            told = True
         time.sleep(POLL_S)
 
 
+@explained_rights()
 def check_versions(engine: Engine) -> None:
     """Refuse tables that this code cannot use; tables that are missing pass.
 

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import difflib
-import importlib.metadata
 import json
 import logging
-import platform
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any
 
 import optuna
 import sqlalchemy as sa
@@ -18,7 +16,7 @@ from sqlalchemy import Connection, Engine
 from nkat_errors import BadInput
 from storage import sql
 from storage.errors import SearchDiffers
-from storage.optuna_internals import joined, optuna_storage, study_exists
+from storage.optuna_internals import LONGEST_STUDY_NAME, joined, optuna_storage, study_exists
 from storage.records import SearchRecord
 from storage.retry import Retrying
 from storage.states import Command
@@ -26,7 +24,6 @@ from storage.states import Command
 _log = logging.getLogger(__name__)
 
 MAX_BUDGET = 1_000_000
-PACKAGES = ("nkat-search", "optuna", "sqlalchemy", "psycopg2-binary", "torch", "torchvision")
 
 
 def create_search(
@@ -36,23 +33,23 @@ def create_search(
     search_text: str,
     search_hash: str,
     budget: int,
-    direction: Literal["maximize", "minimize"] = "maximize",
     force_new: bool = False,
     versions: Mapping[str, str] | None = None,
 ) -> SearchRecord:
-    """Make the study and its tickets, or go on with the one of the same hash.
+    """Make the study (to be maximised) and its tickets, or return the one of the same hash.
 
-    Going on with another `budget` resizes it (`set_budget`).  Safe for many at once.
+    An existing one is resized to `budget` (`set_budget`).  Safe for many callers at once.
 
     Args:
         search_hash: the caller's hash of what must not change within a study.
         budget: COMPLETE + PRUNED trials wanted, 1..1,000,000.
-        force_new: never go on: when the name is taken, NAME-2, NAME-3, ... is made.
-        versions: package -> version to store beside the ones found here.
+        force_new: always make one: when the name is taken, NAME-2, NAME-3, ...
+        versions: package -> version, stored with the server's (`postgres`).
 
     Raises:
         SearchDiffers: another hash; the message has a unified diff, nothing changed.
-        BadInput: the name belongs to an Optuna study not made by this project.
+        BadInput: the name is too long, or belongs to an Optuna study that this project did
+            not make.
     """
     _check_budget(budget)
     storage = optuna_storage(engine)
@@ -61,10 +58,11 @@ def create_search(
         with engine.begin() as connection, joined(storage, connection):
             connection.execute(sql.LOCK_SEARCHES)
             name = _free_name(connection, storage, study_name) if force_new else study_name
+            _check_name(name)
             found = _read(connection, name)
             if found and not study_exists(storage, name):
-                # Deleted through the dashboard: its tickets stand for nothing any more.
-                _log.warning("study %r was deleted from Optuna; it is made anew", name)
+                # Deleted through the dashboard: its tickets are of no use any more.
+                _log.warning("study %r was deleted from Optuna; it is made again", name)
                 connection.execute(sql.DELETE_SEARCH, {"study": name})
                 found = []
             if found:
@@ -76,7 +74,10 @@ def create_search(
                     f"the study {name!r} is in this database but was not made by nkat-search: "
                     "choose another name"
                 )
-            optuna.create_study(study_name=name, direction=direction, storage=get_storage(storage))
+            postgres = connection.execute(sa.text("SHOW server_version")).scalar_one()
+            optuna.create_study(
+                study_name=name, direction="maximize", storage=get_storage(storage)
+            )
             connection.execute(
                 sql.INSERT_SEARCH,
                 {
@@ -84,7 +85,7 @@ def create_search(
                     "study_id": storage.get_study_id_from_name(name),
                     "search_text": search_text,
                     "search_hash": search_hash,
-                    "versions": json.dumps(_versions(connection) | dict(versions or {})),
+                    "versions": json.dumps({**(versions or {}), "postgres": postgres}),
                     "now": None,
                 },
             )
@@ -95,7 +96,11 @@ def create_search(
 
 
 def load_search(engine: Engine, study_name: str | None = None) -> SearchRecord:
-    """The named search; None is the newest one.  BadInput when there is none."""
+    """The named search; None is the newest one.
+
+    Raises:
+        BadInput: there is none.
+    """
     found = _list(engine, study_name)
     if found:
         return found[0]
@@ -116,8 +121,8 @@ def list_searches(engine: Engine) -> list[SearchRecord]:
 def set_budget(engine: Engine, study_name: str, budget: int) -> int:
     """Add or remove open tickets; returns the budget as it now is.
 
-    Only open tickets without a trial can go, so the answer may be more than was asked:
-    what is done, leased or waiting for a retry stays.
+    Only open tickets without a trial can be removed: what is done, leased or waiting for a
+    retry stays, so the answer may be larger than `budget`.
     """
     _check_budget(budget)
 
@@ -166,7 +171,15 @@ def _count(connection: Connection, study_name: str) -> int:
 
 def _check_budget(budget: int) -> None:
     if not 1 <= budget <= MAX_BUDGET:
-        raise BadInput(f"a budget of {budget} trials cannot be: it must be 1..{MAX_BUDGET}")
+        raise BadInput(f"a budget of {budget} trials is not possible: it must be 1..{MAX_BUDGET}")
+
+
+def _check_name(name: str) -> None:
+    if not 1 <= len(name) <= LONGEST_STUDY_NAME:
+        raise BadInput(
+            f"the study name {name[:30]!r}... has {len(name)} characters: it must have "
+            f"1..{LONGEST_STUDY_NAME}"
+        )
 
 
 def _free_name(connection: Connection, storage: RDBStorage, wanted: str) -> str:
@@ -192,18 +205,7 @@ def _require_same(record: SearchRecord, *, search_text: str, search_hash: str) -
         )
     )
     raise SearchDiffers(
-        f"the study {record.study_name!r} was begun with another search file: go on with that "
-        "one, or give --force-new for a new study"
+        f"the study {record.study_name!r} was made from another search file: use that one, "
+        "or give --force-new for a new study"
         + (f"\n{difference}" if difference else " (the texts agree, their meaning does not)")
     )
-
-
-def _versions(connection: Connection) -> dict[str, str]:
-    found = {"python": platform.python_version()}
-    for package in PACKAGES:
-        try:
-            found[package] = importlib.metadata.version(package)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    found["postgres"] = str(connection.execute(sa.text("SHOW server_version")).scalar_one())
-    return found

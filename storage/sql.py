@@ -3,7 +3,7 @@
 Optuna's tables are reached through Optuna, or in `storage.optuna_internals`.
 
 `{now}` is the database's clock, or the time given as :now (tests).  Locks are always
-taken in the order search, ticket, Optuna's trial, so no two callers wait in a circle.
+taken in the order search, ticket, Optuna's trial, so that callers cannot deadlock.
 """
 
 from __future__ import annotations
@@ -11,6 +11,11 @@ from __future__ import annotations
 import sqlalchemy as sa
 
 from storage.states import ENDINGS, Attempt
+
+# Advisory locks of this project; other applications in the database use other keys.
+TABLES_KEY = 0x6E6B6174  # "nkat": who makes tables
+SEARCHES_KEY = 7236841  # who makes or resizes searches
+REAPER_KEY = 7236842  # with the study's hash: who reaps it
 
 NOW = "COALESCE(CAST(:now AS timestamptz), clock_timestamp())"
 
@@ -25,10 +30,14 @@ def _sql(text: str) -> sa.TextClause:
 
 CLOCK = _sql("SELECT {now} AS now, pg_postmaster_start_time() AS server_started")
 
+# --- tables --------------------------------------------------------------------------
+
+LOCK_TABLES = _sql(f"SELECT pg_advisory_xact_lock({TABLES_KEY})")
+
 # --- searches ------------------------------------------------------------------------
 
-# Everybody who makes or resizes searches, one at a time.
-LOCK_SEARCHES = _sql("SELECT pg_advisory_xact_lock(7236841)")
+# One process at a time makes or resizes searches.
+LOCK_SEARCHES = _sql(f"SELECT pg_advisory_xact_lock({SEARCHES_KEY})")
 
 SEARCHES = _sql("""
     SELECT s.study_name, s.study_id, s.search_text, s.search_hash, s.versions, s.created_at,
@@ -53,7 +62,7 @@ ADD_TICKETS = _sql("""
     INSERT INTO nkat_ticket (study_name) SELECT :study FROM generate_series(1, :number)
 """)
 
-# Only tickets that nobody has begun can go; those being claimed this moment are skipped.
+# Only tickets that have not been used can be removed; those being claimed are skipped.
 REMOVE_TICKETS = _sql("""
     DELETE FROM nkat_ticket WHERE ticket_id IN (
         SELECT ticket_id FROM nkat_ticket
@@ -63,7 +72,7 @@ REMOVE_TICKETS = _sql("""
 
 COUNT_TICKETS = _sql("SELECT count(*) FROM nkat_ticket WHERE study_name = :study")
 
-# Going on starts the failure rate anew: the user has looked.
+# Running again resets the failure rate: the user has had a look.
 SET_COMMAND = _sql("""
     UPDATE nkat_search
        SET command = :command, reason = :reason,
@@ -98,7 +107,7 @@ INSERT_WORKER = _sql("""
     ON CONFLICT (worker_id) DO NOTHING
 """)
 
-# Those that trained before this one; the orchestrator (device none) is not counted.
+# Those that registered before this one; the orchestrator (device none) does not count.
 WORKERS_BEFORE = _sql("""
     SELECT count(*) AS before FROM nkat_worker me
       JOIN nkat_worker other ON other.study_name = me.study_name AND other.device <> 'none'
@@ -110,7 +119,7 @@ RETIRE_WORKER = _sql("""
     UPDATE nkat_worker SET state = 'retired', reason = :reason WHERE worker_id = :worker
 """)
 
-# A worker that was taken for dead and beats again is alive again; good-bye is for good.
+# A lost worker that beats again is alive again; one that signed off stays retired.
 BEAT = _sql("""
     WITH me AS (
         UPDATE nkat_worker
@@ -126,14 +135,14 @@ BEAT = _sql("""
 
 # --- claiming ------------------------------------------------------------------------
 
-# The claim of a lost answer: the commit went through, the connection did not live to say so.
+# A claim that was committed although the connection broke before the answer arrived.
 FIND_CLAIM = _sql("""
     SELECT t.ticket_id, t.trial_id, a.attempt
       FROM nkat_ticket t JOIN nkat_attempt a ON a.token = t.token
      WHERE t.token = :token AND t.state = 'leased'
 """)
 
-# Retries first (their ticket is reserved), then in order; a ticket that somebody else is
+# Retries first (their ticket is reserved), then in order.  A ticket that another worker is
 # claiming right now is skipped, not waited for.
 PICK_TICKET = _sql("""
     SELECT ticket_id, trial_id FROM nkat_ticket
@@ -185,8 +194,7 @@ PROGRESS = _sql("""
     UPDATE nkat_attempt
        SET stage = :stage, dataset = :dataset, epoch = :epoch,
            first_stage = COALESCE(first_stage, :stage),
-           checkpoint_at = CASE WHEN :checkpointed THEN {now}
-                ELSE COALESCE(CAST(:checkpoint_at AS timestamptz), checkpoint_at) END
+           checkpoint_at = CASE WHEN :saved THEN {now} ELSE checkpoint_at END
      WHERE token = :token AND outcome = 'running'
 """)
 
@@ -223,9 +231,9 @@ LATE = _sql("""
 # --- reaping -------------------------------------------------------------------------
 
 # One reaper per study at a time; the others have nothing to do.
-TRY_LOCK_REAPER = _sql("SELECT pg_try_advisory_xact_lock(7236842, hashtext(:study))")
+TRY_LOCK_REAPER = _sql(f"SELECT pg_try_advisory_xact_lock({REAPER_KEY}, hashtext(:study))")
 
-# A worker that retired with a trial in its hands will not beat again: no need to wait.
+# A worker that retired while it had a trial sends no more beats: no need to wait for it.
 STALE_TICKETS = _sql("""
     SELECT t.ticket_id, t.trial_id, t.token, t.worker_id, w.host, w.pid, w.state AS worker_state,
            extract(epoch FROM {now} - w.beat_at) AS silence_s
@@ -311,16 +319,21 @@ COUNT_ALL = _sql("""
           WHERE a.study_name = :study AND a.ended_at >= s.rate_from) r
 """)
 
+# A silent worker is lost whether or not anybody is there to reap it.
 WORKERS = _sql("""
-    SELECT w.worker_id, w.host, w.pid, w.device, w.note, w.state, w.reason,
+    SELECT w.worker_id, w.host, w.pid, w.device, w.note, w.reason,
+           CASE WHEN w.state = 'alive' AND w.beat_at < {now} - make_interval(secs => :lease_s)
+                THEN 'lost' ELSE w.state END AS state,
            extract(epoch FROM {now} - w.beat_at) AS beat_age_s,
            a.trial_number, a.attempt, a.stage, a.dataset, a.epoch,
            extract(epoch FROM {now} - a.checkpoint_at) AS checkpoint_age_s,
            extract(epoch FROM {now} - a.started_at) AS leased_for_s
       FROM nkat_worker w
       LEFT JOIN nkat_attempt a ON a.worker_id = w.worker_id AND a.outcome = 'running'
-     WHERE w.study_name = :study AND (:with_retired OR w.state <> 'retired')
-     ORDER BY w.state, w.host, w.device, w.registered_at
+     WHERE w.study_name = :study AND w.state <> 'retired'
+       AND (CAST(:lease_s AS float8) IS NULL OR a.token IS NOT NULL
+            OR w.beat_at >= {now} - :lost_shown_leases * make_interval(secs => :lease_s))
+     ORDER BY state, w.host, w.device, w.registered_at
 """)
 
 NEWEST_ATTEMPTS = _sql("""

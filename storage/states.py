@@ -13,10 +13,8 @@ give N counted trials whatever happens to the workers.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
 
 from optuna.trial import TrialState
 
@@ -30,15 +28,15 @@ class Ticket(StrEnum):
 
 
 class Attempt(StrEnum):
-    """One worker's go at one trial, and how it ended."""
+    """One worker's attempt at one trial, and how it ended."""
 
     RUNNING = "running"
     COMPLETE = "complete"  # told with a value
     PRUNED = "pruned"  # told as stopped by the gate or by a bound
-    HANDED_BACK = "handed_back"  # SIGTERM: given up in good order, no failure
-    FAILED = "failed"  # the worker says that it went wrong
-    LOST = "lost"  # the worker went silent; a reaper took it
-    CLOSED = "closed"  # somebody finished the trial from outside
+    HANDED_BACK = "handed_back"  # SIGTERM: given back in good order, no failure
+    FAILED = "failed"  # the worker reports a failure
+    LOST = "lost"  # the worker was silent for too long; a reaper took the trial
+    CLOSED = "closed"  # the trial was finished from outside
 
 
 class Command(StrEnum):
@@ -54,7 +52,7 @@ class WorkerState(StrEnum):
 
     ALIVE = "alive"
     LOST = "lost"  # silent for longer than a lease; a later beat makes it alive again
-    RETIRED = "retired"  # said good-bye
+    RETIRED = "retired"  # signed off
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +76,7 @@ ENDINGS: dict[Attempt, Ending] = {
     Attempt.HANDED_BACK: Ending(Ticket.OPEN, TrialState.WAITING, failure=False),
     Attempt.FAILED: Ending(Ticket.OPEN, TrialState.WAITING, failure=True),
     Attempt.LOST: Ending(Ticket.OPEN, TrialState.WAITING, failure=True),
-    # The ticket follows the state that the outsider chose: see `ticket_after_outside`.
+    # The ticket follows the state that was set from outside: see `ticket_after_outside`.
     Attempt.CLOSED: Ending(Ticket.OPEN, None, failure=False),
 }
 """FAILED and LOST give WAITING (retry) until the attempts are used up, then FAIL."""
@@ -106,16 +104,6 @@ TRIAL_MOVES: dict[TrialState, frozenset[TrialState]] = {
 """What this project does to Optuna's trials; Optuna itself allows a little more."""
 
 
-def is_legal(old: StrEnum | TrialState, new: StrEnum | TrialState) -> bool:
-    """True when the tables above allow `old -> new` (both of one kind)."""
-    tables: dict[type, Mapping[Any, frozenset[Any]]] = {
-        Ticket: TICKET_MOVES,
-        Attempt: ATTEMPT_MOVES,
-        TrialState: TRIAL_MOVES,
-    }
-    return new in tables[type(old)][old]
-
-
 def ticket_after_outside(state: TrialState) -> Ticket:
-    """The ticket of a trial that somebody finished from outside: counted, or open again."""
+    """The ticket of a trial that was finished from outside: counted, or open again."""
     return Ticket.DONE if state in (TrialState.COMPLETE, TrialState.PRUNED) else Ticket.OPEN

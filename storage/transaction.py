@@ -18,7 +18,7 @@ from sqlalchemy import Connection, CursorResult, Engine
 
 from storage.errors import StudyGone
 from storage.optuna_internals import OneLookStorage, joined, optuna_storage, trial_id_of
-from storage.retry import OUTAGE_S, Retrying, TryAgain
+from storage.retry import OUTAGE_S, Retrying, TryAgain, is_outage
 
 T = TypeVar("T")
 Clock = Callable[[], datetime]
@@ -68,7 +68,7 @@ class Desk:
 
     Args:
         engine: from `make_engine`.
-        on_outage: called when a try failed because the database was away.
+        on_outage: called when a try failed because the database was away (`is_outage`).
     """
 
     def __init__(
@@ -101,7 +101,6 @@ class Desk:
         *,
         snapshot: bool = False,
         lean: bool = False,
-        outage_s: float | None = None,
     ) -> T:
         """`work` in a transaction, again when the database fails under it.
 
@@ -121,11 +120,16 @@ class Desk:
             with self.open(snapshot=snapshot, lean=lean) as transaction:
                 return work(transaction)
 
-        return self._retrying(what, once, outage_s=outage_s)
+        return self._retrying(what, once)
 
     @contextmanager
     def open(self, *, snapshot: bool = False, lean: bool = False) -> Iterator[Transaction]:
-        """A bare transaction, not retried; `snapshot`: all reads see one moment."""
+        """A bare transaction, not retried.
+
+        Args:
+            snapshot: all reads see the database at one moment.
+            lean: see `run`.
+        """
         cached = self._shared_storage()
         cached.look_again()
         with self.engine.connect() as connection:
@@ -144,8 +148,8 @@ class Desk:
                         now=self._clock() if self._clock else None,
                     )
                     if not outer.is_active:
-                        # Leaving the block would commit nothing, and nobody would know.
-                        raise TryAgain("Optuna kept an error to itself and rolled back")
+                        # Leaving the block would commit nothing, without an error.
+                        raise TryAgain("Optuna caught an error and rolled back")
             except KeyError as error:
                 self.forget()
                 if self._is_gone():
@@ -158,9 +162,7 @@ class Desk:
                 self.forget()
                 raise
 
-    def statement(
-        self, what: str, statement: sa.TextClause, *, outage_s: float | None = None, **values: Any
-    ) -> list[sa.Row[Any]]:
+    def statement(self, what: str, statement: sa.TextClause, **values: Any) -> list[sa.Row[Any]]:
         """One statement of ours alone, without Optuna: safe from any thread."""
         now = self._clock() if self._clock else None
         known = {"study": self.study_name, "now": now, **values}
@@ -170,7 +172,7 @@ class Desk:
                 result = connection.execute(statement, {k: known[k] for k in _names(statement)})
                 return list(result.all()) if result.returns_rows else []
 
-        return self._retrying(what, once, outage_s=outage_s)
+        return self._retrying(what, once)
 
     def study(self, sampler: BaseSampler) -> optuna.Study:
         """Optuna's study with this sampler, on the shared storage."""
@@ -184,18 +186,18 @@ class Desk:
     def trial(self, trial_id: int, sampler: BaseSampler) -> Trial:
         """A live trial as the database has it now."""
         study = self.study(sampler)
-        # Optuna's cache must have met a trial before parameters can be set on it.
+        # Optuna's cache must know a trial before parameters can be set on it.
         self._shared_storage().get_all_trials(self.study_id, deepcopy=False, states=UNFINISHED)
         return Trial(study, trial_id)
 
     def forget(self) -> None:
-        """Drop what Optuna remembers; the next use reads it anew."""
+        """Drop what Optuna remembers; the next use reads it again."""
         self._cached = self._study = None
         if self._rdb is not None:
             self._rdb.remove_session()
 
     def _forget_after(self, error: BaseException) -> None:
-        if not isinstance(error, TryAgain):
+        if is_outage(error):
             self._on_outage()
 
     def _need_rdb(self) -> RDBStorage:

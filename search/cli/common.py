@@ -45,7 +45,7 @@ DataDirOption = Annotated[
 ]
 StudyOption = Annotated[
     str | None,
-    typer.Option("--study", metavar="NAME", help="Study; left out, the only one of the database."),
+    typer.Option("--study", metavar="NAME", help="Study; left out, the newest of the database."),
 ]
 JsonOption = Annotated[
     bool, typer.Option("--json", help="Print JSON on stdout instead of tables.")

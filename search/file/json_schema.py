@@ -7,7 +7,7 @@ What no schema can say (fields that must fit together) only loading finds out.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from pydantic import BaseModel
@@ -21,6 +21,7 @@ DIALECT = "https://json-schema.org/draft/2020-12/schema"
 def search_file_schema() -> dict[str, Any]:
     """The schema as plain values."""
     schema = _schema_of(FileSections)
+    fields = {name: _with_unit(name, field) for name, field in _config_fields(schema)}
     properties = schema["properties"]
     datasets = properties["datasets"]
     datasets["items"] = {
@@ -31,7 +32,8 @@ def search_file_schema() -> dict[str, Any]:
     }
     properties["space"] |= {
         "additionalProperties": False,
-        "properties": _space({**_fields(ModelSection), **_fields(TrainSection)}),
+        # For every field a list of its values; for a number also a range.
+        "properties": {name: _parameter(name, field) for name, field in fields.items()},
     }
     return {"$schema": DIALECT, "title": "nkat-search: a search file", **schema}
 
@@ -41,9 +43,17 @@ def schema_text() -> str:
     return json.dumps(search_file_schema(), indent=2, ensure_ascii=False) + "\n"
 
 
-def _space(values: Mapping[str, Any]) -> dict[str, Any]:
-    """For every field a list of its values; for a number also a range."""
-    return {name: _parameter(name, value) for name, value in values.items()}
+def _config_fields(schema: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The fields of the network and of the recipe, where the schema defines them."""
+    for section in (ModelSection, TrainSection):
+        yield from schema["$defs"][section.__name__]["properties"].items()
+
+
+def _with_unit(name: str, field: dict[str, Any]) -> dict[str, Any]:
+    """Tells the field's unit, for which JSON schema has no word, in its description."""
+    if unit := SEARCHABLE[name].unit:
+        field["description"] += f" ({unit})"
+    return field
 
 
 def _parameter(name: str, field: Mapping[str, Any]) -> dict[str, Any]:
@@ -59,11 +69,6 @@ def _parameter(name: str, field: Mapping[str, Any]) -> dict[str, Any]:
         span["properties"] |= {"low": number, "high": number}
         forms.append(span)
     return {"description": field["description"], "anyOf": forms}
-
-
-def _fields(section: type[BaseModel]) -> dict[str, Any]:
-    fields: dict[str, Any] = _schema_of(section)["properties"]
-    return fields
 
 
 def _schema_of(section: type[BaseModel]) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from pydantic import (
     Tag,
     create_model,
     field_validator,
+    model_serializer,
 )
 
 from model.config import FROM_DATA, FieldFacts, ModelConfig, TrainConfig, facts_of
@@ -48,11 +49,23 @@ class Section(BaseModel):
 
 
 class ConfigSection(Section):
-    """Some fields of a configuration, by name."""
+    """Some fields of a configuration, by name.
 
+    What is left out differs from what is spelt out as its default: only the latter
+    goes before what another section says.
+    """
+
+    @model_serializer
     def given(self) -> dict[str, Value]:
         """The fields that stand in the file."""
-        return self.model_dump(exclude_unset=True)
+        names = type(self).model_fields
+        return {name: getattr(self, name) for name in names if name in self.model_fields_set}
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, ConfigSection) and self.given() == other.given()
+
+    def __hash__(self) -> int:
+        return hash(tuple(self.given().items()))
 
 
 if TYPE_CHECKING:

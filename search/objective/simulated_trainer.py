@@ -22,7 +22,7 @@ from typing import Any
 from model.config import ModelConfig, TrainConfig
 from nkat_errors import BadInput, NkatError
 from search.file.search_file import ImageFacts, SearchFile
-from search.objective.judge import Judge
+from search.objective.judge import Judge, infeasible
 from search.objective.messages import Finished
 from search.objective.two_stages import CannotTrain, EpochReport
 from search.score.tpe_score import accuracy_needed, lambda_theory, lambdas
@@ -223,6 +223,9 @@ class RehearsedSetTrainer:
     def finished(self, params: Mapping[str, Any]) -> Finished:
         """What a trial with these parameters ends with: no fault, no bound check."""
         search = self._search
+        why = search.why_infeasible(params)
+        if why is not None:
+            return Finished(verdict=infeasible(search, why), facts=None)
         plan = [
             (e.name, *search.resolve_for(params, e, RehearsedImages())) for e in search.datasets
         ]

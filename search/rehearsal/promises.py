@@ -97,7 +97,7 @@ def check_promises(
     results = Counter(a.number for a in attempts if a.outcome in RESULTS)
     lost = lost_trials(trials, attempts)
     trainer = RehearsedSetTrainer(search=search, plan=plan)
-    wrong = [t.number for t in counted if not _is_its_own(t, search, trainer)]
+    wrong = [t.number for t in counted if not _is_its_own(t, trainer)]
     retried = {a.number for a in attempts if a.attempt > 1}
     reached = _first_reached_stage_2(attempts)
     repeated = [
@@ -170,14 +170,14 @@ def lost_trials(trials: list[FrozenTrial], attempts: list[AttemptRow]) -> set[in
     return ({t.number for t in trials} | {a.number for a in attempts}) - accounted
 
 
-def _is_its_own(trial: FrozenTrial, search: SearchFile, trainer: RehearsedSetTrainer) -> bool:
+def _is_its_own(trial: FrozenTrial, trainer: RehearsedSetTrainer) -> bool:
     """The recorded accuracies and the value are those the formula gives for its parameters."""
     recorded = TrialRecord.of_frozen(trial).verdict
     if recorded is None:
         return False
-    if recorded.ending is Ending.INFEASIBLE or search.why_infeasible(trial.params) is not None:
-        return recorded.ending is Ending.INFEASIBLE and trial.state == TrialState.PRUNED
     expected = trainer.finished(trial.params).verdict
+    if (recorded.ending is Ending.INFEASIBLE) != (expected.ending is Ending.INFEASIBLE):
+        return False
     for name, result in recorded.results.items():
         formula = expected.results.get(name)
         if formula is None or abs(result.accuracy - formula.accuracy) > 1e-9:

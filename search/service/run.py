@@ -18,7 +18,14 @@ from search.file.search_file import SearchFile
 from search.service.supervision import RunPlan, cut_down_line, dashboard, run_to_end
 from search.study.create import create_study
 from search.study.nearest import nearest, none_passed
-from search.study.session import Session, checkpoint_dir, database, opened, state_dir
+from search.study.session import (
+    Session,
+    checkpoint_dir,
+    database,
+    only_run,
+    opened,
+    state_dir,
+)
 from search.study.trial_record import TrialRecord, best_first
 from search.terminal import plain
 from search.worker.devices import gpu_count
@@ -65,7 +72,11 @@ def run_search(options: RunOptions, *, notes: Console, results: Console) -> int:
     settled = settle(search, data_dir=options.data_dir, tell=lambda line: notes.print(plain(line)))
     for note in settled.notes:
         notes.print(plain(f"NOTE: {note}", "bold yellow"), soft_wrap=True)
-    with stop_on_signals(stop), database(options.storage, options.state_dir, make=True) as url:
+    with (
+        stop_on_signals(stop),
+        only_run(state_dir(options.state_dir)),
+        database(options.storage, options.state_dir, make=True) as url,
+    ):
         engine = make_engine(url, application_name="nkat-run")
         try:
             record = create_study(engine, settled.search_file, force_new=options.force_new)

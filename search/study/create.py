@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from search.provenance import package_versions
+from search.provenance import code_version, package_versions
 from storage.schema import ensure_schema
 from storage.searches import create_search
 
@@ -36,5 +36,5 @@ def create_study(
         search_hash=search_file.hash(),
         budget=search_file.n_trials,
         force_new=force_new,
-        versions=package_versions(),
+        versions=package_versions() | {"nkat-search": code_version()},
     )

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
+import signal
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import FrameType
 
 from sqlalchemy import Engine, make_url
 from sqlalchemy.exc import ArgumentError
@@ -17,7 +21,8 @@ from search.file.search_file import SearchFile
 from storage.board import Board
 from storage.checkpoints import CheckpointStore
 from storage.embedded import EmbeddedPostgres
-from storage.engine import idle_limit_s, limit_idle_transactions, make_engine
+from storage.embedded.folders import holds_database
+from storage.engine import EXAMPLE, idle_limit_s, limit_idle_transactions, make_engine
 from storage.records import SearchRecord
 from storage.schema import wait_for_schema
 from storage.searches import load_search
@@ -61,9 +66,7 @@ def storage_url(given: str | None) -> str | None:
     except (OSError, UnicodeDecodeError) as error:
         raise BadInput(f"{PASSWORD_FILE_VARIABLE}: cannot read {file} ({error})") from error
     except ArgumentError as error:
-        raise BadInput(
-            "the storage URL cannot be read: write postgresql+psycopg2://user@host:5432/database"
-        ) from error
+        raise BadInput(f"the storage URL cannot be read: it must look like {EXAMPLE}") from error
     if parsed.password is None:
         parsed = parsed.set(password=password)
     return parsed.render_as_string(hide_password=False)
@@ -79,21 +82,78 @@ def database(given: str | None, state: Path | None, *, make: bool = False) -> It
         make: start an embedded database where there is none yet (`run` does).
 
     Raises:
-        BadInput: no database is named and the state folder has none.
+        BadInput: no database is named and the state folder has none, or one that belongs to
+            another user.
     """
     url = storage_url(given)
     if url is not None:
         yield url
         return
     folder = state_dir(state) / "postgres"
-    if not make and not (folder / "PG_VERSION").exists():
+    if not make and not holds_database(folder):
         raise BadInput(
-            f"no database named and none in {state_dir(state)}: give --storage "
-            "postgresql+psycopg2://user:password@host/name (or set NKAT_STORAGE), or start a "
-            "search with `nkat-search run` first"
+            f"no database named and none in {state_dir(state)}: give --storage {EXAMPLE} (or set "
+            "NKAT_STORAGE), or start a search with `nkat-search run` first"
         )
-    with EmbeddedPostgres(data_dir=folder) as server:
+    with ended_by_signals(), EmbeddedPostgres(data_dir=folder) as server:
         yield server.url
+
+
+@contextmanager
+def ended_by_signals() -> Iterator[None]:
+    """SIGTERM and SIGHUP end the block as an exception would, so that it is cleaned up.
+
+    A signal that is ignored (nohup) or that the command handles itself is left alone.
+    """
+    if threading.current_thread() is not threading.main_thread():  # signals are not ours
+        yield
+        return
+
+    def end(number: int, _frame: FrameType | None) -> None:
+        raise SystemExit(128 + number)
+
+    ours = [
+        number
+        for number in (signal.SIGTERM, signal.SIGHUP)
+        if signal.getsignal(number) is signal.SIG_DFL
+    ]
+    for number in ours:
+        signal.signal(number, end)
+    try:
+        yield
+    finally:
+        for number in ours:
+            signal.signal(number, signal.SIG_DFL)
+
+
+@contextmanager
+def only_run(state: Path) -> Iterator[None]:
+    """Keeps a second `nkat-search run` out of a state folder while the block lasts.
+
+    Raises:
+        BadInput: there is one already, or the folder cannot be written.
+    """
+    try:
+        state.mkdir(parents=True, exist_ok=True)
+        file = (state / "run.lock").open("a+")
+    except OSError as error:
+        raise BadInput(
+            f"the state folder {state} cannot be written ({error.strerror}): give another "
+            "--state-dir"
+        ) from error
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # released when we are killed
+        except BlockingIOError:
+            file.seek(0)
+            raise BadInput(
+                f"another `nkat-search run` (pid {file.read().strip()}) is using {state}: watch "
+                "it with `nkat-search status --watch`, or give this one another --state-dir"
+            ) from None
+        file.truncate(0)
+        file.write(str(os.getpid()))
+        file.flush()
+        yield
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -151,6 +211,7 @@ def opened(
         board = Board(
             engine=engine,
             study_name=record.study_name,
+            lease_s=search.service.lease_s,
             max_attempts=search.service.max_attempts,
             give_up=give_up,
         )

@@ -80,6 +80,7 @@ def child_main(connection: Connection, settings: ChildSettings, parent_pid: int)
     die_with_parent(parent_pid)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
     # A parent that is gone ends the child, quietly: the next owner trains this trial.
     with contextlib.suppress(BrokenPipeError, EOFError, ConnectionResetError):
         _serve(connection, settings)

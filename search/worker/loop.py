@@ -154,8 +154,8 @@ class Worker:
         try:
             self._board.retire_worker(self._id, reason)
         except DatabaseGone as error:
-            # Not a second failure: the lease ends what could not be said.
-            log.warning("good-bye was not heard: %s", error)
+            # Not a second failure: without beats the lease ends by itself.
+            log.warning("could not sign off: %s", error)
 
     # -- the loop ---------------------------------------------------------------
 

@@ -43,7 +43,7 @@ class Recorder:
             stage=str(event.stage),
             dataset=event.dataset,
             epoch=event.epoch,
-            checkpoint_at="now",
+            saved=True,
         )
 
     def finished(self, event: Finished, *, worker: UUID) -> None:

@@ -1,4 +1,4 @@
-"""SIGTERM and Ctrl-C as a request that loops look at, never as an exception."""
+"""SIGTERM, SIGHUP and Ctrl-C as a request that loops look at, never as an exception."""
 
 from __future__ import annotations
 
@@ -34,12 +34,15 @@ class StopRequest:
 
 @contextmanager
 def stop_on_signals(stop: StopRequest) -> Iterator[StopRequest]:
-    """SIGTERM and SIGINT call `stop` while the context lasts."""
+    """SIGTERM, SIGHUP and SIGINT call `stop` while the context lasts; nohup stays nohup."""
 
     def handle(number: int, _frame: FrameType | None) -> None:
         stop(signal.Signals(number).name)
 
-    before = {number: signal.signal(number, handle) for number in (signal.SIGTERM, signal.SIGINT)}
+    numbers = [signal.SIGTERM, signal.SIGINT]
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+        numbers.append(signal.SIGHUP)
+    before = {number: signal.signal(number, handle) for number in numbers}
     try:
         yield stop
     finally:

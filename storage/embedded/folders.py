@@ -43,7 +43,7 @@ def holds_database(data_dir: Path) -> bool:
     """True when a server has been set up in `data_dir`.
 
     Raises:
-        BadInput: it belongs to another user, who lets nobody look.
+        BadInput: it belongs to another user, and we may not look into it.
     """
     try:
         return (data_dir / "PG_VERSION").exists()

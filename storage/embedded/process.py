@@ -34,7 +34,7 @@ def remove_stale_locks(data_dir: Path, socket_lock: Path, *, timeout_s: float) -
     """Remove the lock files of a killed server, and wait until its children have ended.
 
     Postgres removes them itself, unless another process now has the pid that is in them.
-    Call it while nobody else can start the server.
+    Call it within a turn (`Users.turn`), so that no other process starts the server.
 
     Raises:
         NkatError: children of the killed server are still there after `timeout_s` seconds.

@@ -50,8 +50,8 @@ class EmbeddedPostgres:
         with EmbeddedPostgres(data_dir=Path("runs/postgres")) as server:
             engine = make_engine(server.url)
 
-    No TCP port: a unix socket that only this user can reach.  Whoever leaves last stops
-    the server; a user that was killed does not count.  The data stay for the next start.
+    No TCP port: a unix socket that only this user can reach.  The last process to leave
+    stops the server; one that was killed does not count.  The data stay for the next start.
 
     Args:
         data_dir: made when missing; any length of path, any characters.

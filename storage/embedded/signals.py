@@ -15,7 +15,7 @@ HELD = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 def held_signals() -> Iterator[None]:
     """Deliver SIGINT, SIGTERM and SIGHUP at the end of the block, not within it.
 
-    Their handlers may raise, which in mid-start would leave a server that nobody stops.
+    Their handlers may raise, which in mid-start would leave a server running.
     Python handles signals in the main thread only; in another one this does nothing.
     """
     if threading.current_thread() is not threading.main_thread():

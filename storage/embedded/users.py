@@ -27,7 +27,7 @@ class Users:
 
     @contextmanager
     def turn(self) -> Iterator[None]:
-        """In this block nobody else looks, starts, stops, enters or leaves."""
+        """A block in which no other process looks, starts, stops, enters or leaves."""
         with self._turn_file.open("w") as file:
             fcntl.flock(file, fcntl.LOCK_EX)
             yield
@@ -38,7 +38,7 @@ class Users:
         fcntl.flock(self._entered, fcntl.LOCK_SH)
 
     def leave(self) -> bool:
-        """Stop being a user (within a turn); True when nobody is left."""
+        """Stop being a user (within a turn); True when there is no other."""
         if self._entered is None:
             return False
         with self._entered as file:

@@ -80,7 +80,7 @@ CREATE TABLE nkat_attempt (
 );
 CREATE INDEX nkat_attempt_worker ON nkat_attempt (worker_id);
 
--- RUNNING in Optuna and bound to no ticket (somebody's own `study.ask`): since when.
+-- Trials that are RUNNING in Optuna without a ticket (a `study.ask` of another program).
 CREATE TABLE nkat_orphan (
     study_name text        NOT NULL REFERENCES nkat_search ON DELETE CASCADE,
     trial_id   integer     NOT NULL,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from typing import Any
 
 import optuna
 import pytest
@@ -18,6 +19,7 @@ from storage.board import Board
 from storage.errors import LeaseLost, StudyGone, ToldElsewhere, UnknownWorker
 from storage.optuna_internals import optuna_storage
 from storage.records import GaveUp, NoWork, Retry
+from storage.reporting import LOST_SHOWN_LEASES
 from storage.searches import set_budget
 from storage.states import Command
 
@@ -120,7 +122,7 @@ def test_unserialisable_attribute_rolls_the_whole_result_back(board: Board) -> N
 def test_progress_is_shown_and_handed_to_the_next_attempt(board: Board, clock: FakeClock) -> None:
     worker = _worker(board, "first")
     claimed = claim(board, worker)
-    board.progress(claimed, stage="stage 1", dataset="cifar10", epoch=3, checkpoint_at="now")
+    board.progress(claimed, stage="stage 1", dataset="cifar10", epoch=3, saved=True)
     clock.advance(5)
     board.progress(claimed, stage="stage 1", dataset="cifar10", epoch=4)
     (row,) = board.workers()
@@ -163,8 +165,6 @@ def test_silent_worker_loses_its_trial_and_its_late_result_is_refused(
     ):
         with pytest.raises(LeaseLost):
             write()
-    with pytest.raises(LeaseLost), board.fenced(late):
-        pass
     assert board.beat(silent).lost == {late.token}
     assert board.workers()[0].state == "alive"  # it beats again
     board.refuse_late(late, {"value": 9.0, "nan": math.nan})
@@ -270,14 +270,64 @@ def test_handing_back_counts_no_failure(board: Board) -> None:
     assert drain(board, worker) == 3
 
 
-def test_retired_worker_is_not_waited_for(board: Board) -> None:
+def test_retired_worker_is_not_waited_for(board: Board, engine: Engine) -> None:
     worker = _worker(board)
     claim(board, worker)
     board.retire_worker(worker, "breaker: failed three times")
     assert [item.action for item in board.reap(LEASE_S)] == ["retry"]
     board.beat(worker)  # a straggling beat does not bring it back
     assert board.workers() == []
-    assert board.workers(with_retired=True)[0].reason.startswith("breaker")
+    with engine.connect() as connection:
+        reason = connection.execute(sa.text("SELECT reason FROM nkat_worker")).scalar_one()
+    assert reason.startswith("breaker")
+
+
+def test_workers_that_died_idle_are_lost_and_leave_the_list(
+    engine: Engine, clock: FakeClock
+) -> None:
+    new_search(engine, 3)
+    board = Board(engine=engine, study_name=STUDY, clock=clock, lease_s=LEASE_S)
+    idle, busy = _worker(board, "idle"), _worker(board, "busy")
+    claim(board, busy)
+
+    def shown() -> dict[str, str]:
+        return {row.host: row.state for row in board.workers()}
+
+    clock.advance(LEASE_S - 1)
+    assert shown() == {"idle": "alive", "busy": "alive"}
+    clock.advance(2)
+    # With nobody there to reap, too.
+    assert shown() == {"idle": "lost", "busy": "lost"}
+    board.beat(busy)
+    assert board.reap(LEASE_S) == []
+    with engine.connect() as connection:
+        states = connection.execute(sa.text("SELECT host, state FROM nkat_worker"))
+        assert {row.host: row.state for row in states} == {"idle": "lost", "busy": "alive"}
+    clock.advance(LOST_SHOWN_LEASES * LEASE_S + 1)
+    # What has a trial in its hands is shown until somebody takes it away.
+    assert shown() == {"busy": "lost"}
+    assert [item.action for item in board.reap(LEASE_S)] == ["retry"]
+    assert shown() == {}
+    board.beat(idle)  # it was only asleep
+    assert shown() == {"idle": "alive"}
+    board.close()
+
+
+def test_one_deadlock_forgives_nobody_another_lease(
+    board: Board, engine: Engine, clock: FakeClock
+) -> None:
+    claim(board, _worker(board))
+    clock.advance(LEASE_S + 1)
+    raised = []
+
+    @sa.event.listens_for(engine, "after_cursor_execute")
+    def deadlock(_connection: Any, cursor: Any, statement: str, *_rest: Any) -> None:
+        if "UPDATE nkat_attempt" in statement and not raised:
+            raised.append(statement)
+            cursor.execute("DO $$ BEGIN RAISE EXCEPTION USING ERRCODE = '40P01'; END $$")
+
+    assert [item.action for item in board.reap(LEASE_S)] == ["retry"]
+    assert raised
 
 
 def test_nobody_is_reaped_for_an_outage_that_the_reaper_saw(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import json
 import os
 import shlex
@@ -151,10 +152,15 @@ def test_smoke_says_go_or_no_go(images, options, code, word):
         (["train", "--conv_stem", "tny"], ["--conv-stem tny", "did you mean 'tiny'"]),
         (["train", "--conv_stm", "tiny"], ["--conv-stm", "--conv-stem"]),
         (["train", "--depth", "deep"], ["--depth deep", "whole number"]),
-        (["train", "--depth", "0"], ["depth = 0"]),
+        (["train", "--depth", "0"], ["--depth 0", "whole number >= 1"]),
+        (["train", "--top-k", "0"], ["--top-k 0", "none or a whole number >= 1"]),
+        (["train", "--lr", "1e400"], ["--lr 1e400", "a number > 0"]),
         (["train", "--randaugment", "2", "99"], ["randaugment_magnitude = 99", "0..30"]),
         (["train", "--embed-dim", "100"], ["embed_dim = 100", "heads = 8"]),
-        (["train", "--epochs", "3"], ["--warmup 5", "3 epochs"]),
+        (["train", "--epochs", "3", "--warmup", "5"], ["--warmup 5", "3 epochs"]),
+        (["smoke", "--warmup", "10"], ["--warmup 10", "10 epochs"]),
+        (["smoke", "--validation", "0.2"], ["No such option: --validation; see"]),
+        (["schema", "--out", "/dev/null/x"], ["--out /dev/null/x"]),
         (["train", "--config", "nowhere.yaml"], ["nowhere.yaml", "no such file"]),
         (["train", "--data-dir", "/nowhere"], ["/nowhere", "does not exist"]),
         (["train", "--device", "cuda:99"], ["cuda:99"]),
@@ -226,6 +232,95 @@ def test_help_teaches_and_is_quick_to_import():
         [sys.executable, "-c", probe], capture_output=True, text=True, cwd=ROOT, check=True
     )
     assert heavy.stdout.strip() == "[]"
+
+
+def test_no_flag_looks_as_if_it_took_a_value():
+    for command in ([], ["train"], ["data", "check"]):
+        shown = nkat(*command, "--help", env={"COLUMNS": "120"})
+        assert "--help" in shown.stdout
+        assert "<bool>" not in shown.stdout
+
+
+def test_help_says_range_unit_and_default_of_a_field():
+    shown = " ".join(nkat("train", "--help", env={"COLUMNS": "250"}).stdout.split())
+    assert "keys kept per query by mass; 1 keeps all (in (0, 1]) [default: 0.8]" in shown
+    assert "0 turns it off (>= 0, pixels) [default: 8]" in shown
+
+
+def test_version():
+    done = nkat("--version")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith(f"nkat-search {importlib.metadata.version('nkat-search')}")
+
+
+def test_schema_is_printed_or_written(tmp_path):
+    shipped = (ROOT / "configs/search.schema.json").read_text()
+    assert nkat("schema").stdout == shipped
+    out = tmp_path / "new" / "schema.json"
+    assert nkat("schema", "--out", out).returncode == 0
+    assert out.read_text() == shipped
+
+
+def test_one_command_does_not_load_what_the_others_need():
+    probe = (
+        "import sys; from search.cli import main; code = main(['healthcheck']); "
+        "heavy = ('model.config', 'torch', 'optuna', 'ruamel'); "
+        "print(code, [name for name in heavy if name in sys.modules])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", probe],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        check=True,
+        env={k: v for k, v in os.environ.items() if not k.startswith("NKAT_")},
+    )
+    assert done.stdout.strip() == "2 []"
+
+
+def test_a_short_run_without_warmup_uses_half_of_it(images):
+    quick = ["--embed-dim", 32, "--depth", 1, "--limit", 60, "--data-dir", images, "--json"]
+    done = nkat("train", "--epochs", 1, "--validation", 50, *quick)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["sets"][0]["epochs"] == 1
+    done = nkat("smoke", "--epochs", 2, *quick)
+    assert done.returncode == 1, done.stderr  # NO-GO, but trained
+    assert json.loads(done.stdout)["epochs"] == 2
+
+
+OWN_RECIPE = """\
+study: own
+n_trials: 1
+lambda: counted
+gate: {dataset: cifar10, threshold: 0.1}
+datasets:
+  - {name: cifar10, limit: 60, validation: 50, epochs: 2, train: {cutout: 3, lr: 1.0e-3}}
+model: {depth: 1, patch_size: 1}
+train: {epochs: 5, warmup: 1}
+space: {embed_dim: [32, 64]}
+"""
+
+
+def test_train_smoke_and_explain_know_a_sets_own_recipe(images, tmp_path):
+    (tmp_path / "own.yaml").write_text(OWN_RECIPE)
+    file = ["--config", tmp_path / "own.yaml"]
+    data = ["--data-dir", images, "--json"]
+    own = {"cutout": 3, "lr": 0.001}
+    done = nkat("train", *file, *data)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert (found["sets"][0]["own_recipe"], found["sets"][0]["epochs"]) == (own, 2)
+    assert found["model"]["patch_size"] == 1
+    # The command line goes before the set's own.
+    found = json.loads(nkat("train", *file, *data, "--cutout", 0, "--epochs", 3).stdout)
+    assert (found["sets"][0]["own_recipe"], found["sets"][0]["epochs"]) == ({"lr": 0.001}, 3)
+    assert found["train"]["cutout"] == 0
+    done = nkat("smoke", *file, *data, "--epochs", 2)
+    assert json.loads(done.stdout)["train_images"] == 60, done.stderr
+    found = json.loads(nkat("explain", *file, "--json").stdout)
+    assert found["own_recipes"] == {"cifar10": own | {"epochs": 2}}
+    shown = nkat("explain", *file, env={"COLUMNS": "200"}).stdout
+    assert "cifar10 has a recipe of its own: lr 0.001, cutout 3, epochs 2." in shown
 
 
 def test_data_check_says_what_is_here(images):

@@ -158,7 +158,8 @@ def test_ctrl_c_ends_cleanly_and_the_same_command_goes_on(folder: Path, database
 def test_another_file_under_the_same_name_is_refused_with_the_difference(
     folder: Path, database_url: str
 ) -> None:
-    assert call("create", "--config", "search.yaml", folder=folder, storage=database_url)
+    made = call("create", "--config", "search.yaml", folder=folder, storage=database_url)
+    assert made.returncode == 0, made.stderr
     (folder / "other.yaml").write_text(SEARCH.replace("threshold: 0.2", "threshold: 0.3"))
     refused = call(
         "run", "--config", "other.yaml", "--dashboard-port", "0",

@@ -35,8 +35,7 @@ def test_newest_is_loaded_and_two_generations_are_kept(store: CheckpointStore) -
     assert store.load(3) == b"epoch 4"
     assert len(_files(store)) == 2
     assert store.load(4) is None
-    assert store.disk_use().files == 2
-    assert store.disk_use().bytes == sum(path.stat().st_size for path in _files(store))
+    assert store.files() == _files(store)
 
 
 def test_torch_writes_straight_to_the_file(store: CheckpointStore) -> None:
@@ -161,7 +160,7 @@ for _ in range(3):
     assert not store.save(0, payload)
 assert not store.enabled and "File too large" in store.disabled_because
 assert store.load(0) == b"fits"
-assert store.disk_use().files == 1
+assert len([path for path in store.folder.rglob("*") if path.is_file()]) == 1
 print("went on")
 """
 
@@ -200,7 +199,7 @@ def test_folder_that_cannot_be_made(tmp_path: Path, caplog: pytest.LogCaptureFix
     assert not store.save(0, b"x")
     assert store.load(0) is None
     assert store.sweep({0}) == []
-    assert store.disk_use().files == 0
+    assert store.files() == []
     store.discard(0)
     assert len(caplog.records) == 1
 

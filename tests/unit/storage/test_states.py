@@ -18,7 +18,6 @@ from storage.states import (
     Command,
     Ticket,
     WorkerState,
-    is_legal,
     ticket_after_outside,
 )
 
@@ -42,11 +41,11 @@ def test_checks_in_the_tables_list_the_same_states(column: str, states: type[Str
 def test_every_attempt_ends_once_and_every_ending_is_legal() -> None:
     assert set(ENDINGS) == set(Attempt) - {Attempt.RUNNING}
     for ending, effect in ENDINGS.items():
-        assert is_legal(Attempt.RUNNING, ending)
+        assert ending in ATTEMPT_MOVES[Attempt.RUNNING]
         assert ATTEMPT_MOVES[ending] == frozenset()
-        assert is_legal(Ticket.LEASED, effect.ticket)
+        assert effect.ticket in TICKET_MOVES[Ticket.LEASED]
         if effect.trial is not None:
-            assert is_legal(TrialState.RUNNING, effect.trial)
+            assert effect.trial in TRIAL_MOVES[TrialState.RUNNING]
             # Counted exactly when the trial is COMPLETE or PRUNED.
             assert effect.ticket == ticket_after_outside(effect.trial)
 
@@ -55,5 +54,4 @@ def test_finished_is_for_good() -> None:
     assert TICKET_MOVES[Ticket.DONE] == frozenset()
     for state in TrialState:
         assert state.is_finished() == (TRIAL_MOVES[state] == frozenset())
-    assert not is_legal(TrialState.WAITING, TrialState.COMPLETE)
-    assert not is_legal(Ticket.DONE, Ticket.OPEN)
+    assert TrialState.COMPLETE not in TRIAL_MOVES[TrialState.WAITING]

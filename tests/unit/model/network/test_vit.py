@@ -92,6 +92,21 @@ def test_every_structure_trains_when_narrow(corner: dict[str, object]) -> None:
     check_learns_everywhere(configure(corner, embed_dim=64, depth=2))
 
 
+ONE_PIXEL_PATCHES = [
+    {**corner, "patch_size": 1}
+    for corner in STRUCTURES
+    if corner["patch_size"] == 2 and corner["conv_stem"] != "off"
+]
+
+
+@pytest.mark.parametrize("corner", ONE_PIXEL_PATCHES, ids=name_of)
+def test_one_token_a_pixel_of_the_stems_output(corner: dict[str, object]) -> None:
+    config = configure(corner, embed_dim=64, depth=2)
+    side = 8 if config.image_size == 32 else 7
+    assert config.tokens == side**2 + (config.pool == "cls")
+    check_learns_everywhere(config)
+
+
 @pytest.mark.parametrize("corner", covering_pairs(CORNERS), ids=name_of)
 def test_corners_train_at_full_size(corner: dict[str, object]) -> None:
     check_learns_everywhere(configure(corner))

@@ -12,6 +12,7 @@ from rich.console import Console
 from nkat_errors import BadInput
 from search.export.best_file import BestFile, load_best, numbered
 from search.export.choice import check_replaceable, pick, pick_nearest
+from search.export.configuration import choose
 from search.export.tables import (
     report_dict,
     saved_by_gate,
@@ -39,7 +40,11 @@ seed: 3
 gate: {dataset: cifar10, threshold: 0.5}
 datasets:
   - {name: cifar10}
-  - {name: sd19_letters, epochs: 3, limit: 500, stand_in_for: emnist_letters}
+  - name: sd19_letters
+    epochs: 3
+    train: {randaugment_ops: 0, cutout: 8}
+    limit: 500
+    stand_in_for: emnist_letters
   - {name: mnist, synthetic: true, validation: 200}
 train: {epochs: 10, warmup: 2}
 space:
@@ -138,17 +143,46 @@ def test_best_file_says_what_it_is(tmp_path):
         ("embed_dim: 384\n  depth", "embed_dim: 385\n  depth", ["385", "heads = 8"]),
         ("cut_down: true", "cut_dwn: true", ["cut_dwn", "'cut_down'"]),
         ("threshold: 0.5", "threshold: high", ["gate.threshold = 'high'"]),
+        ("  depth: 7", "  depht: 7", ["unknown key model.depht; did you mean 'depth'?"]),
+        ("  epochs: 10\n", "  epoch: 10\n", ["unknown key train.epoch; did you mean 'epochs'?"]),
+        ("  depth: 7", "  depth: 0", ["model.depth = 0: must be a whole number >= 1"]),
+        ("  cutmix: 0.2", "  cutmix: 0.95", ["train.mixup + cutmix = 1.05"]),
+        ("  heads: 8", "  classes: 8", ["model.classes: the data set decides it"]),
+        (
+            "randaugment_ops: 0",
+            "randaugment_op: 0",
+            ["unknown key datasets[1].train.randaugment_op; did you mean 'randaugment_ops'?"],
+        ),
+        ("  source: prepared", "  sorce: prepared", ["datasets[0].sorce", "'source'"]),
     ],
 )
 def test_damaged_best_file(tmp_path, old, new, words):
     text = BestFile.of_trial(TRIALS[2], SEARCH, now=NOW).to_yaml()
     assert old in text
     path = tmp_path / "best.yaml"
-    path.write_text(text.replace(old, new, 1))
+    damaged = text.replace(old, new, 1)
+    path.write_text(damaged)
     with pytest.raises(BadInput) as caught:
         load_best(path)
     for word in ("line ", *words):
         assert word in str(caught.value)
+    if new.startswith("  "):  # the key's own line, where the first word of `new` stands
+        rows = damaged.splitlines()
+        line = next(n for n, row in enumerate(rows, 1) if new.split()[0] in row)
+        if "cutmix" not in new:  # the rule names mixup first
+            assert f"line {line}: " in str(caught.value)
+
+
+def test_a_sets_own_recipe_is_recorded_and_used_again(tmp_path):
+    best = BestFile.of_trial(TRIALS[2], SEARCH, now=NOW)
+    assert best.datasets[1].train.given() == {"randaugment_ops": 0, "cutout": 8}
+    assert best.datasets[0].train.given() == {}
+    best.save(tmp_path / "best.yaml")
+    entry = load_best(tmp_path / "best.yaml").datasets[1].entry()
+    assert entry.recipe() == {"randaugment_ops": 0, "cutout": 8, "epochs": 3}
+    assert choose(tmp_path / "best.yaml").own_recipes() == {
+        "sd19_letters": {"randaugment_ops": 0, "epochs": 3}
+    }
 
 
 @pytest.mark.parametrize(
@@ -159,9 +193,9 @@ def test_damaged_best_file(tmp_path, old, new, words):
         (("scores", "consistency"), 0.5, ["scores.consistency = 0.5"]),
         (("scores", "generalization"), 0.5, ["scores.generalization = 0.5"]),
         (("scores", "robustness"), 0.9, ["scores.robustness = 0.9"]),
-        (("scores", "robustness"), 2.0, ["scores.robustness = 2.0", "<= 1"]),
-        (("scores", "sets", "mnist", "accuracy"), 1.2, ["mnist.accuracy = 1.2", "<= 1"]),
-        (("scores", "sets", "mnist", "accuracy"), -0.1, ["mnist.accuracy = -0.1", ">= 0"]),
+        (("scores", "robustness"), 2.0, ["scores.robustness = 2.0", "[0, 1]"]),
+        (("scores", "sets", "mnist", "accuracy"), 1.2, ["mnist.accuracy = 1.2", "must be"]),
+        (("scores", "sets", "mnist", "accuracy"), -0.1, ["mnist.accuracy = -0.1", "must be"]),
         (("scores", "sets", "mnist", "accuracy"), 0.95, ["mnist.tpe_score", "it was edited"]),
         (("scores", "sets", "mnist", "tpe_score"), 0.7, ["mnist.tpe_score = 0.7"]),
         (("lambda", "value"), 19.0, ["lambda.value = 19", "its reading is theory"]),

@@ -49,8 +49,8 @@ def search_file():
     return parse_search_text(TEXT)
 
 
-def test_round_2_is_the_sources():
-    found = load_search_file(ROOT / "configs/search.yaml")
+def test_the_sources_round_2_is_word_for_word():
+    found = load_search_file(ROOT / "configs/source.yaml")
     assert found.n_trials == 50
     assert [e.name for e in found.datasets] == [
         "cifar10",
@@ -71,6 +71,27 @@ def test_round_2_is_the_sources():
     assert found.resolve(found.baseline()) == (ModelConfig(), TrainConfig())
     assert not found.warnings
     assert not any(entry.limit for entry in found.datasets)
+
+
+def test_the_default_search_keeps_the_sources_question():
+    """Same searched parameters, gate, lambda and budget; only the recipe may differ."""
+    ours, source = (load_search_file(ROOT / f"configs/{n}.yaml") for n in ("search", "source"))
+    assert (ours.gate, ours.lambda_reading, ours.n_trials) == (
+        source.gate, source.lambda_reading, source.n_trials,
+    )  # fmt: skip
+    assert {e.name for e in ours.datasets} == {e.name for e in source.datasets}
+    assert not ours.cut_down
+    assert [w.split(" is broken")[0] for w in ours.warnings] == ["limits.tokens = 256"]
+    assert not any(entry.limit for entry in ours.datasets)
+    assert set(ours.space.parameters) == set(source.space.parameters)
+    for name, parameter in source.space.parameters.items():
+        if name == "patch_size":  # 1 as well: 64 tokens behind a stem
+            assert ours.space.parameters[name].to_plain() == {"choices": [1, 2, 4]}
+        else:
+            assert ours.space.parameters[name].to_plain() == parameter.to_plain()
+    too_large = {**ours.baseline(), "patch_size": 1, "conv_stem": "off"}
+    assert "1024 tokens" in str(ours.why_infeasible(too_large))
+    assert ours.why_infeasible({**too_large, "conv_stem": "tiny"}) is None
 
 
 def test_laptop_says_that_it_is_cut_down():
@@ -104,6 +125,8 @@ def test_off_is_a_word_not_a_boolean(search_file):
         ("  top_k: 6\n", ""),  # the default, spelt out or not
         ("[off, tiny, small]", "{choices: [off, tiny, small]}"),
         ("validation: 0.1", "validation: 0.1\nlimits: {}"),
+        ("limit: 500", "limit: 500, train: {}"),
+        ("epochs: 3", "train: {epochs: 3}"),
     ],
 )
 def test_hash_stays_where_scores_keep_their_meaning(search_file, old, new):
@@ -126,6 +149,8 @@ def test_hash_stays_where_scores_keep_their_meaning(search_file, old, new):
         ("n_trials: 4", "n_trials: 4\ncut_down: true"),
         ("limit: 500", "limit: 500, synthetic: true"),
         ("validation: 0.1", "validation: 0.1\nlimits: {tokens: 256}"),
+        ("limit: 500", "limit: 500, train: {mixup: 0.2}"),
+        ("limit: 500", "limit: 500, train: {mixup: 0.1}"),  # the default, but for good
     ],
 )
 def test_hash_changes_with_the_meaning_of_a_score(search_file, old, new):
@@ -175,9 +200,13 @@ def test_suggest_gives_every_parameter_and_a_retried_trial_the_same(search_file)
     assert search_file.space.suggest(study.ask()) == params
 
 
+ROUND_2 = load_search_file(ROOT / "configs/search.yaml")
+"""Read once: within the property below it would count towards the time of each example."""
+
+
 @given(st.integers(0, 2**32 - 1))
 def test_whatever_is_suggested_can_be_built(seed):
-    search_file = load_search_file(ROOT / "configs/search.yaml")
+    search_file = ROUND_2
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=seed))
     params = search_file.space.suggest(study.ask())
     model, _ = search_file.resolve(params)
@@ -228,6 +257,20 @@ BAD = [
     ("{name: cifar10}", "{name: [}", "name: [}", ["not readable as YAML"]),
     ("gate: {dataset: cifar10, threshold: 0.6}\n", "", "study", ["'gate' is missing"]),
     ("datasets:", "datasets: 3\nx:", "x:", ["unknown key x"]),
+    ("n_trials: 4", "n_trials: 99999999999999999999", "n_trials", ["= 99999999999999999999:"]),
+    ("n_trials: 4", "n_trials: 4\nseed: 4294967296", "seed", ["seed = 4294967296", "0..42949"]),
+    ("low: 1.0e-4", "low: 1e400", "lr:", ["space.lr.low = 1e400", "double"]),
+    ("warmup: 2", "warmup: -1e400", "warmup", ["train.warmup = -1e400"]),
+    ("[off, tiny, small]", "[1e999]", "conv_stem", ["space.conv_stem[0] = 1e999"]),
+    ("top_k: 6", "nkat_strength: .inf", "nkat", ["model.nkat_strength = inf", "finite number"]),
+    ("high: 1.0}", "high: .inf}", "temperature", ["space.temperature.high = inf"]),
+    ("low: 0.6", "low: 0", "temperature", ["space.temperature.low = 0.0: must be a number > 0"]),
+    ("limit: 500", "train: {mixp: 0}", "mnist", ["datasets[1].train.mixp", "'mixup'"]),
+    ("limit: 500", "train: {mixup: 2}", "mnist", ["datasets[1].train.mixup = 2", "[0, 1]"]),
+    ("limit: 500", "train: {mixup: 0.9}", "mnist", ["datasets[1].train.mixup + cutmix = 1.1"]),
+    ("limit: 500", "train: {warmup: 4}", "mnist", ["train.warmup = 4", "datasets[1].epochs = 3"]),
+    ("limit: 500", "train: {epochs: 4}", "mnist", ["datasets[1].epochs = 3", "remove one"]),
+    ("limit: 500", "train: 4", "mnist", ["datasets[1].train = 4", "mapping"]),
     ("service:", "limits: {token: 9}\nservice:", "limits", ["limits.token;", "'tokens'"]),
     ("service:", "limits: {tokens: 0}\nservice:", "limits", ["limits.tokens = 0", ">= 1"]),
     (
@@ -275,6 +318,35 @@ def test_a_gate_that_only_some_trials_can_pass_is_a_warning():
     (warning,) = parse_search_text(text).warnings
     assert "1 of the 9 lambdas" in warning
     assert "0.6815" in warning
+
+
+def test_a_default_warm_up_is_no_error_however_short_the_run():
+    found = parse_search_text(TEXT.replace("  warmup: 2\n", ""))
+    assert found.resolve(found.baseline(), "mnist")[1].epochs == 3
+
+
+OWN = TEXT.replace("limit: 500", "train: {randaugment_ops: 0, lr: 3.0e-4, flip: true}")
+
+
+def test_a_sets_own_recipe_goes_before_the_files_and_the_searched():
+    found = parse_search_text(OWN)
+    params = found.baseline() | {"lr": 5e-4}
+    entry = found.dataset("mnist")
+    _, usual = found.resolve(params)
+    _, own = found.resolve(params, "mnist")
+    assert (usual.randaugment_ops, usual.lr, usual.epochs) == (2, 5e-4, 10)
+    assert (own.randaugment_ops, own.lr, own.epochs) == (0, 3e-4, 3)
+    assert own.to_dict() == usual.to_dict() | {"randaugment_ops": 0, "lr": 3e-4, "epochs": 3}
+    assert found.resolve(params, "cifar10")[1] == usual
+    assert not found.resolve_for(params, entry, KNOWN_SETS["mnist"])[1].flip  # still no flips
+    assert entry.recipe() == {"randaugment_ops": 0, "lr": 3e-4, "flip": True, "epochs": 3}
+
+
+def test_a_sets_own_recipe_is_stored():
+    found = parse_search_text(OWN)
+    again = parse_search_text(found.to_yaml())
+    assert again.dataset("mnist").recipe() == found.dataset("mnist").recipe()
+    assert (again, again.hash()) == (found, found.hash())
 
 
 LIMITED = TEXT.replace("service:", "limits: {tokens: 200}\nservice:")
