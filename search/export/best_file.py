@@ -162,10 +162,9 @@ class BestFile(Section):
 
     def to_yaml(self) -> str:
         """The file's text: a heading of comments, then the values."""
-        plain = self.model_dump(by_alias=True)
-        # A section says only what is given, but the dump of a parent says every default.
-        plain["recalculation"] = self.recalculation.to_dict()
-        return "".join(f"# {line}\n" for line in self._heading()) + dump_yaml(plain)
+        return "".join(f"# {line}\n" for line in self._heading()) + dump_yaml(
+            self.model_dump(by_alias=True)
+        )
 
     def save(self, path: Path) -> None:
         """Writes the file (whole or not at all)."""
@@ -271,7 +270,7 @@ class BestFile(Section):
                 "train": train.to_dict(),
                 "datasets": datasets,
                 "network": {"parameters": facts.parameters, "tokens": facts.tokens},
-                "recalculation": search_file.recalculation.to_dict(),
+                "recalculation": search_file.recalculation.model_dump(),
                 "effort": asdict(verdict.effort),
                 "provenance": {
                     "study": study or search_file.study,

@@ -13,6 +13,7 @@ from pydantic import Field
 from search.file.sections import LongTrainSection, RecalculationSection, Section
 from search.score.seeds import OVER_ALL, TARGETS, Judgement, MeanStd, SeedScores, judge
 
+
 class Spread(Section):
     """Mean and sample standard deviation of several seeds (null for a single one)."""
 
@@ -100,7 +101,7 @@ class RecalculatedSet(Section):
     accuracy: Spread
     tpe_score: Spread
     source_target: SourceLine | None = None
-    per_class: dict[str, float] | None = None
+    per_class: dict[str, float | None] | None = None
     confusion: list[list[int]] | None = None
 
 
@@ -117,6 +118,11 @@ class RecalculationResult(Section):
     seeds: list[int] = Field(min_length=1)
     scores: RecalculatedScores
     sets: dict[str, RecalculatedSet] = Field(min_length=1)
+
+    @property
+    def passed(self) -> bool:
+        """The Global TPE score reaches its target."""
+        return self.scores.global_tpe_score.verdict == "PASS"
 
     def headline(self) -> str:
         """The verdict in a few words."""

@@ -226,8 +226,8 @@ class SearchFile:
         return {"limits": limits} if limits else {}
 
     def _recalculation(self) -> dict[str, Any]:
-        plain = self.recalculation.to_dict()
-        return {} if plain == RecalculationSection().to_dict() else {"recalculation": plain}
+        given = self.recalculation.model_dump(exclude_defaults=True)
+        return {"recalculation": given} if given else {}
 
     def hash(self) -> str:
         """16 hex digits of `identity`: comments and the order of keys do not matter

@@ -217,10 +217,6 @@ class RecalculationSection(Section):
         """Epochs of a set that has `epochs` in the search; at least 1."""
         return max(1, round(epochs * self.epochs_factor))
 
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values; of `train` only what is given."""
-        return self.model_dump() | {"train": self.train.given()}
-
 
 class FileSections(Section):
     """The whole file; `space` is looked at again later."""
