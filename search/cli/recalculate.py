@@ -94,7 +94,7 @@ def recalculate(
     import math
 
     from nkat_errors import BadInput
-    from search.export.best_file import load_best
+    from search.export.best_reading import load_best
     from search.retrain.recalculation import (
         RecalculationRequest,
         changed_settings,

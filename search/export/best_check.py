@@ -8,15 +8,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
+from search.export.best_file import BestFile
 from search.file.yaml_text import KeyPath, Problem, dotted
 from search.score.gate import Gate
 from search.score.seeds import OVER_ALL
 from search.score.tpe_score import score_all
-
-if TYPE_CHECKING:
-    from search.export.best_file import BestFile
 
 RELATIVE = 1e-9
 """Numbers are written with all their digits, so only rounding may differ."""

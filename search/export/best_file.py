@@ -9,26 +9,17 @@ from __future__ import annotations
 import datetime
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Literal, Self, TypeVar
+from typing import Any, Literal, Self
 
-from pydantic import Field, ValidationError
+from pydantic import Field
 
-from model.config import FROM_DATA, BadField, Config, ModelConfig, TrainConfig
+from model.config import FROM_DATA, ModelConfig, TrainConfig
 from model.known_sets import title_of
 from nkat_errors import BadInput
-from search.export.best_check import check_scores
-from search.export.recalculation_check import check_recalculation
 from search.export.recalculation_record import BestRecalculation
-from search.file.problems import first_problem
 from search.file.search_file import SearchFile
-from search.file.sections import (
-    DatasetSection,
-    HeldOut,
-    ModelSection,
-    Section,
-    TrainSection,
-)
-from search.file.yaml_text import KeyPath, Problem, YamlSource, dump_yaml, read_file, read_yaml
+from search.file.sections import DatasetSection, HeldOut, Section, TrainSection
+from search.file.yaml_text import dump_yaml
 from search.provenance import DataSource, code_version, package_versions
 from search.score.gate import threshold_text
 from search.score.seeds import OVER_ALL
@@ -36,8 +27,6 @@ from search.score.tpe_score import LambdaReading
 from search.study.trial_record import TrialRecord
 
 FORMAT = "nkat-best/1"
-
-S = TypeVar("S", bound=Section)
 
 
 class BestScore(Section):
@@ -135,7 +124,7 @@ class BestProvenance(Section):
 
 
 class BestFile(Section):
-    """A whole best.yaml; `load_best` reads one, `to_yaml` writes it.
+    """A whole best.yaml; `to_yaml` writes it, `search.export.best_reading` reads one.
 
     `kind` is `nearest` for a trial that did not pass or was not trained on all sets.
     """
@@ -325,49 +314,3 @@ def data_notes(datasets: list[dict[str, Any]], *, cut_down: bool) -> list[str]:
 def numbered(path: Path, rank: int) -> Path:
     """best.yaml for the first, best-2.yaml for the second, ..."""
     return path if rank == 1 else path.with_name(f"{path.stem}-{rank}{path.suffix}")
-
-
-def is_best_file(path: Path) -> bool:
-    """Whether a file is an exported configuration (else it is taken for a search file)."""
-    return "format" in read_yaml(read_file(path), name=str(path)).data
-
-
-def load_best(path: Path) -> BestFile:
-    """Reads and checks a best.yaml.
-
-    Raises:
-        BadInput: anything wrong with it, in one sentence with key, line and value.
-    """
-    source = read_yaml(read_file(path), name=str(path))
-    try:
-        return _build(source)
-    except Problem as problem:
-        raise source.error(problem) from None
-
-
-def _build(source: YamlSource) -> BestFile:
-    if "format" not in source.data:
-        raise Problem((), f"key 'format' is missing: not an exported configuration ({FORMAT})")
-    best = _checked(BestFile, source.data, ())
-    _check_config(ModelConfig, ModelSection, source.data, "model")
-    _check_config(TrainConfig, TrainSection, source.data, "train")
-    check_scores(best)
-    check_recalculation(best)
-    return best
-
-
-def _check_config(
-    config: type[Config], section: type[Section], data: dict[str, Any], key: str
-) -> None:
-    _checked(section, data[key], (key,))
-    try:
-        config.from_dict(data[key])
-    except BadField as error:  # each field is good, but not all of them together
-        raise Problem((key, error.fields[0]), f"{key}.{error}") from None
-
-
-def _checked(section: type[S], data: Any, place: KeyPath) -> S:
-    try:
-        return section.model_validate(data)
-    except ValidationError as error:
-        raise first_problem(error, data, section=section, prefix=place) from None

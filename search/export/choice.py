@@ -6,7 +6,8 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from nkat_errors import BadInput
-from search.export.best_file import BestFile, load_best
+from search.export.best_file import BestFile
+from search.export.best_reading import load_best
 from search.study.nearest import nearest, none_passed
 from search.study.trial_record import TrialRecord, best_first
 

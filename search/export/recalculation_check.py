@@ -8,14 +8,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
+from search.export.best_file import BestFile
 from search.export.recalculation_record import RecalculatedScore, RecalculatedSet
 from search.file.yaml_text import KeyPath, Problem, dotted
 from search.score.seeds import OVER_ALL, MeanStd, SeedScores
-
-if TYPE_CHECKING:
-    from search.export.best_file import BestFile
 
 PLACE: KeyPath = ("recalculation", "result")
 TOLERANCE = 1e-9

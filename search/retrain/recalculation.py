@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nkat_errors import BadInput
-from search.export.best_file import BestFile, load_best
+from search.export.best_file import BestFile
+from search.export.best_reading import load_best
 from search.file.sections import RecalculationSection
 from search.retrain.model_card import CARD, is_model_card, model_card
 from search.retrain.plan import Plan, trial_digest

@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 from process_helpers import search_file, service
 
-from search.export.best_file import BestScore, load_best
+from search.export.best_file import BestScore
+from search.export.best_reading import load_best
 from search.objective.simulated_trainer import Rehearsal
 from search.score.seeds import OVER_ALL
 from search.score.tpe_score import score_all

@@ -14,7 +14,7 @@ import pytest
 from process_helpers import wait_for
 
 from model.network.cost import model_cost
-from search.export.best_file import load_best
+from search.export.best_reading import load_best
 from storage.board import Board
 from storage.engine import make_engine
 

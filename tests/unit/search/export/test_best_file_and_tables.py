@@ -10,7 +10,8 @@ import pytest
 from rich.console import Console
 
 from nkat_errors import BadInput
-from search.export.best_file import BestFile, load_best, numbered
+from search.export.best_file import BestFile, numbered
+from search.export.best_reading import load_best
 from search.export.choice import check_replaceable, pick, pick_nearest
 from search.export.configuration import choose
 from search.export.tables import (
