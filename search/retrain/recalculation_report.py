@@ -192,7 +192,8 @@ def sentences(best: BestFile) -> list[str]:
         if one.per_class:
             known = {label: a for label, a in one.per_class.items() if a is not None}
             worst = min(known, key=known.__getitem__)
-            lines.append(f"{name}: the hardest class is {worst}, accuracy {known[worst]:.4f}.")
+            if known[worst] < 1:
+                lines.append(f"{name}: the hardest class is {worst}, accuracy {known[worst]:.4f}.")
         for run in one.runs:
             if run.failure:
                 lines.append(f"{name}, seed {run.seed}, BROKE DOWN: {run.failure}.")

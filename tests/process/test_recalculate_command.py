@@ -27,7 +27,9 @@ pytestmark = pytest.mark.process
 
 def command(*arguments: object, folder: Path) -> tuple[list[str], dict[str, object]]:
     clean = {k: v for k, v in os.environ.items() if not k.startswith("NKAT_")}
-    line = [sys.executable, "-m", "search", *map(str, arguments), "--data-dir", str(folder)]
+    name, *others = map(str, arguments)
+    line = [sys.executable, "-m", "search", name, "--device", "cpu", "--data-dir", str(folder)]
+    line += others
     return line, {
         "cwd": ROOT,
         "env": clean | {"OMP_NUM_THREADS": "1", "COLUMNS": "150"},
@@ -36,7 +38,7 @@ def command(*arguments: object, folder: Path) -> tuple[list[str], dict[str, obje
 
 
 def nkat(*arguments, folder):
-    line, settings = command(*arguments, "--device", "cpu", folder=folder)
+    line, settings = command(*arguments, folder=folder)
     done = subprocess.run(line, capture_output=True, timeout=300, check=False, **settings)
     assert "Traceback" not in done.stderr
     return done
@@ -116,7 +118,7 @@ def test_killed_twice_it_ends_in_the_same_bits(folder):
     out, work = folder / "killed" / "best.yaml", folder / "work"
     arguments += ["--out", out, "--work-dir", work, "--checkpoint-every", 0]
     for number in (0, 2):
-        line, settings = command(*arguments, "--device", "cpu", folder=folder)
+        line, settings = command(*arguments, folder=folder)
         child = subprocess.Popen(line, stderr=subprocess.PIPE, **settings)
         wait_for(
             f"a checkpoint of training {number}",
@@ -212,9 +214,7 @@ def test_bad_input_is_one_sentence_before_anything_is_trained(folder, arguments,
 
 def test_a_work_folder_of_another_plan_or_process_is_refused(folder):
     arguments = ["recalculate", folder / "best.yaml", "--work-dir", folder / "work"]
-    line, settings = command(
-        *arguments, "--device", "cpu", "--checkpoint-every", 0, "--runs", 9, folder=folder
-    )
+    line, settings = command(*arguments, "--checkpoint-every", 0, "--runs", 9, folder=folder)
     child = subprocess.Popen(line, stderr=subprocess.PIPE, **settings)
     try:
         wait_for("its plan", (folder / "work" / "plan.json").exists)
