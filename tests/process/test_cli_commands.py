@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import importlib.metadata
 import json
-import os
 import shlex
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
+from nkat_command import ROOT, environment, nkat, sentence
 
 from model.config import ModelConfig, TrainConfig
 from search.export.best_file import BestFile
@@ -23,7 +22,6 @@ from search.study.trial_attributes import TrialAttributes, TrialFacts
 from search.study.trial_record import TrialRecord
 from search.study.verdict import Effort, SetResult
 
-ROOT = Path(__file__).parents[2]
 LAPTOP = str(ROOT / "configs/laptop.yaml")
 
 SOURCE_LINE = shlex.split(
@@ -35,27 +33,6 @@ SOURCE_LINE = shlex.split(
 QUICK = shlex.split("--embed-dim 32 --depth 1 --epochs 2 --warmup 1 --limit 100 --validation 50")
 
 pytestmark = pytest.mark.process
-
-
-def nkat(*arguments, env=None, cwd=ROOT):
-    clean = {k: v for k, v in os.environ.items() if not k.startswith("NKAT_")}
-    return subprocess.run(
-        [sys.executable, "-m", "search", *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        timeout=300,
-        cwd=cwd,
-        env=clean | {"OMP_NUM_THREADS": "1"} | (env or {}),
-    )
-
-
-def told(done, code):
-    """One sentence on stderr, the exit code, no traceback."""
-    assert done.returncode == code, done.stderr
-    assert "Traceback" not in done.stderr
-    (line,) = done.stderr.strip().splitlines()
-    assert line.startswith("nkat-search: ")
-    return line
 
 
 @pytest.fixture
@@ -180,7 +157,7 @@ def test_smoke_says_go_or_no_go(images, options, code, word):
     ids=lambda value: " ".join(value)[:40] if isinstance(value, list) else None,
 )
 def test_bad_input_is_one_sentence_and_exit_code_2(arguments, words, tmp_path):
-    line = told(nkat(*arguments, cwd=tmp_path, env={"PYTHONPATH": str(ROOT)}), 2)
+    line = sentence(nkat(*arguments, folder=tmp_path, env={"PYTHONPATH": str(ROOT)}))
     for word in words:
         assert word in line
 
@@ -189,13 +166,13 @@ def test_bad_search_file_names_key_line_and_nearest_name(tmp_path):
     text = (ROOT / "configs/search.yaml").read_text().replace("\n  depth:", "\n  dept:")
     (tmp_path / "s.yaml").write_text(text)
     number = next(n for n, row in enumerate(text.splitlines(), 1) if "  dept:" in row)
-    line = told(nkat("explain", "--config", tmp_path / "s.yaml"), 2)
+    line = sentence(nkat("explain", "--config", tmp_path / "s.yaml"))
     assert f"s.yaml line {number}: unknown key space.dept; did you mean 'depth'?" in line
 
 
 def test_damaged_data_file(tmp_path):
     (tmp_path / "cifar10.npz").write_bytes(b"not a zip")
-    assert "cifar10.npz" in told(nkat("train", "--data-dir", tmp_path), 2)
+    assert "cifar10.npz" in sentence(nkat("train", "--data-dir", tmp_path))
 
 
 def test_explain_shows_the_arithmetic():
@@ -273,7 +250,7 @@ def test_one_command_does_not_load_what_the_others_need():
         text=True,
         cwd=ROOT,
         check=True,
-        env={k: v for k, v in os.environ.items() if not k.startswith("NKAT_")},
+        env=environment(),
     )
     assert done.stdout.strip() == "2 []"
 

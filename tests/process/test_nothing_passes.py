@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-import subprocess
-import sys
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
+from nkat_command import nkat
 from process_helpers import search_file, service
 
 from search.export.best_file import BestScore
@@ -40,21 +39,7 @@ service: {{lease_s: 10}}
 """
 
 
-def call(
-    *arguments: str, folder: Path, storage: str | None = None
-) -> subprocess.CompletedProcess[str]:
-    values = {k: v for k, v in os.environ.items() if not k.startswith("NKAT_")}
-    done = subprocess.run(
-        [sys.executable, "-m", "search", *arguments],
-        cwd=folder,
-        env=values | ({"NKAT_STORAGE": storage} if storage else {}) | {"COLUMNS": "80"},
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
-    assert "Traceback" not in done.stderr
-    return done
+call = partial(nkat, env={"COLUMNS": "80"})
 
 
 def test_run_ends_with_the_arithmetic_and_nearest_yaml(tmp_path: Path, database_url: str) -> None:

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import torch
+from nkat_command import ROOT, nkat, started
 from process_helpers import wait_for
 from tiny_best import tiny_best, tiny_search, write_sets
 
@@ -20,33 +18,19 @@ from search.export.best_reading import load_best
 from search.retrain.weights import load_weights
 from search.score.tpe_score import global_tpe_score
 
-ROOT = Path(__file__).parents[2]
+CPU = ("--device", "cpu", "--data-dir", ".")
 
 pytestmark = pytest.mark.process
 
 
-def command(*arguments: object, folder: Path) -> tuple[list[str], dict[str, object]]:
-    clean = {k: v for k, v in os.environ.items() if not k.startswith("NKAT_")}
-    name, *others = map(str, arguments)
-    line = [sys.executable, "-m", "search", name, "--device", "cpu", "--data-dir", str(folder)]
-    line += others
-    return line, {
-        "cwd": ROOT,
-        "env": clean | {"OMP_NUM_THREADS": "1", "COLUMNS": "150"},
-        "text": True,
-    }
+def recalculate(*arguments, folder):
+    return nkat("recalculate", *CPU, *arguments, folder=folder, env={"COLUMNS": "150"})
 
 
-def nkat(*arguments, folder):
-    line, settings = command(*arguments, folder=folder)
-    done = subprocess.run(line, capture_output=True, timeout=300, check=False, **settings)
-    assert "Traceback" not in done.stderr
-    return done
-
-
-def told(done, code=2):
-    assert done.returncode == code, done.stdout + done.stderr
-    return done.stderr.strip().splitlines()[-1]
+def told(ended):
+    """The sentence of a command that was refused; notes may stand before it."""
+    assert ended.returncode == 2, ended.stdout + ended.stderr
+    return ended.stderr.strip().splitlines()[-1]
 
 
 @pytest.fixture
@@ -71,7 +55,7 @@ def found(path):
 
 
 def test_what_it_finds_says_and_leaves(folder):
-    done = nkat("recalculate", folder / "best.yaml", folder=folder)
+    done = recalculate(folder / "best.yaml", folder=folder)
     out = folder / "best-recalculated" / "best.yaml"
     best = load_best(out)
     result = best.recalculation.result
@@ -111,15 +95,14 @@ def test_what_it_finds_says_and_leaves(folder):
 
 
 def test_killed_twice_it_ends_in_the_same_bits(folder):
-    arguments = ["recalculate", folder / "best.yaml", "--epochs-factor", 12]
-    whole = nkat(*arguments, "--out", folder / "whole" / "best.yaml", folder=folder)
+    arguments = [folder / "best.yaml", "--epochs-factor", 12]
+    whole = recalculate(*arguments, "--out", folder / "whole" / "best.yaml", folder=folder)
     assert whole.returncode in (0, 1), whole.stderr
 
     out, work = folder / "killed" / "best.yaml", folder / "work"
     arguments += ["--out", out, "--work-dir", work, "--checkpoint-every", 0]
     for number in (0, 2):
-        line, settings = command(*arguments, folder=folder)
-        child = subprocess.Popen(line, stderr=subprocess.PIPE, **settings)
+        child = started("recalculate", *arguments, *CPU, folder=folder)
         wait_for(
             f"a checkpoint of training {number}",
             lambda n=number: any(work.glob(f"trainings-*/trial-{n:06d}/*.ckpt")),
@@ -129,7 +112,7 @@ def test_killed_twice_it_ends_in_the_same_bits(folder):
         assert child.returncode == -signal.SIGKILL
         assert not out.exists()
     assert len(list((work / "results").iterdir())) == 2
-    done = nkat(*arguments, folder=folder)
+    done = recalculate(*arguments, folder=folder)
     assert "going on: 2 of 4 trainings are finished" in done.stderr
     assert "greys seed 7: going on after epoch" in done.stderr
     assert done.returncode == whole.returncode
@@ -139,16 +122,16 @@ def test_killed_twice_it_ends_in_the_same_bits(folder):
 
 def test_the_test_images_are_read_once(folder):
     quick = ["--runs", 1, "--epochs-factor", 1, "--json"]
-    first = nkat("recalculate", folder / "best.yaml", *quick, folder=folder)
+    first = recalculate(folder / "best.yaml", *quick, folder=folder)
     plain = json.loads(first.stdout)
     assert plain["test_images_read"] is True
     assert plain["scores"]["global_tpe_score"]["std"] is None  # of one seed
     out = Path(plain["file"])
     for file in (folder / "best.yaml", out):  # also by way of the file it was made from
-        line = told(nkat("recalculate", file, *quick, "--out", out, folder=folder))
+        line = told(recalculate(file, *quick, "--out", out, folder=folder))
         assert "records a recalculation already" in line
         assert "--again" in line
-    again = nkat("recalculate", out, *quick, "--out", out, "--again", folder=folder)
+    again = recalculate(out, *quick, "--out", out, "--again", folder=folder)
     assert again.returncode == first.returncode
     assert json.loads(again.stdout)["sets"]["shades"]["confusion"]
 
@@ -156,7 +139,7 @@ def test_the_test_images_are_read_once(folder):
 def test_a_failed_target_is_exit_code_1(folder):
     search = tiny_search(slow="lr: 3.0e-3 -> lr: 1.0e-9")
     tiny_best(folder, search).save(folder / "slow.yaml")
-    done = nkat("recalculate", folder / "slow.yaml", "--runs", 1, folder=folder)
+    done = recalculate(folder / "slow.yaml", "--runs", 1, folder=folder)
     assert done.returncode == 1
     assert "FAIL" in done.stdout
 
@@ -166,7 +149,7 @@ def test_a_training_that_breaks_down_counts_as_0_and_is_named(folder):
         wild="train: {randaugment_ops: 1} -> train: {lr: 1.0e+30, clip_grad: null}"
     )
     tiny_best(folder, search).save(folder / "wild.yaml")
-    done = nkat("recalculate", folder / "wild.yaml", "--runs", 1, folder=folder)
+    done = recalculate(folder / "wild.yaml", "--runs", 1, folder=folder)
     assert done.returncode in (0, 1), done.stderr
     assert "greys, seed 7, BROKE DOWN: the training loss is nan" in done.stdout
     best = load_best(folder / "wild-recalculated" / "wild.yaml")
@@ -183,7 +166,10 @@ def test_a_training_that_breaks_down_counts_as_0_and_is_named(folder):
     ("arguments", "words"),
     [
         (["nowhere.yaml"], ["nowhere.yaml", "no such file"]),
-        (["configs/search.yaml"], ["configs/search.yaml", "not an exported configuration"]),
+        (
+            [str(ROOT / "configs/search.yaml")],
+            ["search.yaml", "not an exported"],
+        ),
         (["best.yaml", "--epochs-factor", "0"], ["--epochs-factor 0", "> 0"]),
         (["best.yaml", "--runs", "0"], ["--runs"]),
         (["best.yaml", "--out", "foreign/best.yaml"], ["foreign/README.md", "no model card"]),
@@ -201,11 +187,7 @@ def test_bad_input_is_one_sentence_before_anything_is_trained(folder, arguments,
         search = tiny_search(warm="warmup: 0.25 -> warmup: 1.0", long="epochs: 1, -> epochs: 2,")
         tiny_best(folder, search).save(folder / "best.yaml")
     tiny_best(folder, search).save(folder / "other.yaml")
-    here = [
-        str(folder / one) if (folder / one).exists() or "foreign" in one else one
-        for one in arguments
-    ]
-    line = told(nkat("recalculate", *here, folder=folder))
+    line = told(recalculate(*arguments, folder=folder))
     assert line.startswith("nkat-search: ")
     for word in words:
         assert word in line
@@ -213,23 +195,22 @@ def test_bad_input_is_one_sentence_before_anything_is_trained(folder, arguments,
 
 
 def test_a_work_folder_of_another_plan_or_process_is_refused(folder):
-    arguments = ["recalculate", folder / "best.yaml", "--work-dir", folder / "work"]
-    line, settings = command(*arguments, "--checkpoint-every", 0, "--runs", 9, folder=folder)
-    child = subprocess.Popen(line, stderr=subprocess.PIPE, **settings)
+    arguments = [folder / "best.yaml", "--work-dir", folder / "work"]
+    child = started("recalculate", *arguments, *CPU, "--runs", 9, folder=folder)
     try:
         wait_for("its plan", (folder / "work" / "plan.json").exists)
-        assert "another process" in told(nkat(*arguments, folder=folder))
+        assert "another process" in told(recalculate(*arguments, folder=folder))
     finally:
         child.kill()
         child.communicate()
-    refused = told(nkat(*arguments, folder=folder))
+    refused = told(recalculate(*arguments, folder=folder))
     assert "holds another recalculation (its seeds is [7, 8, 9" in refused
     assert "--work-dir" in refused
 
 
 def test_train_test_points_to_it(folder):
     done = nkat(
-        "train", "--config", folder / "best.yaml", "--test", "--dataset", "greys", folder=folder
+        "train", "--config", "best.yaml", "--test", "--dataset", "greys", *CPU, folder=folder
     )
     assert done.returncode == 0, done.stderr
-    assert f"nkat-search recalculate {folder / 'best.yaml'}" in done.stderr
+    assert "nkat-search recalculate best.yaml" in done.stderr
