@@ -33,6 +33,7 @@ COMMANDS = (
     "backup",
     "restore",
     "recalculate",
+    "verify",
     "train",
     "smoke",
     "describe",

@@ -11,6 +11,8 @@ from tiny_best import tiny_best, tiny_search, write_sets
 
 from nkat_errors import BadInput
 from search.export.best_reading import load_best
+from search.export.choice import check_replaceable
+from search.export.recalculation_record import BestRecalculation
 from search.file.yaml_text import dump_yaml
 from search.retrain.model_card import is_model_card, model_card
 from search.retrain.plan import Plan
@@ -95,6 +97,16 @@ def test_a_set_that_is_missing_is_refused(best, tmp_path):
     file.write_text(dump_yaml(plain))
     with pytest.raises(BadInput, match=r"sets are shades: must be .* shades, greys"):
         load_best(file)
+
+
+def test_an_export_does_not_replace_a_recalculated_file(best, tmp_path):
+    path = tmp_path / "best.yaml"
+    best.save(path)
+    new = best.model_copy(update={"recalculation": BestRecalculation()})
+    with pytest.raises(BadInput, match=r"records a recalculation .* --force"):
+        check_replaceable(path, new)
+    new.save(path)
+    check_replaceable(path, new)
 
 
 def test_the_card_says_it_all_and_its_head_is_yaml(best):
