@@ -49,8 +49,8 @@ def recalculate(
         typer.Option(
             "--out",
             metavar="FILE",
-            help="The copy with the result (FILE-recalculated/FILE); weights and README.md come "
-            "beside it.",
+            help="The copy with the result (best-recalculated/best.yaml beside best.yaml); the "
+            "weights and a README.md come beside it.",
         ),
     ] = None,
     work_dir: Annotated[
