@@ -23,7 +23,7 @@ from search.retrain.plan import Plan, trial_digest
 from search.retrain.recalculation_progress import opening, showing
 from search.retrain.recalculation_report import recorded
 from search.retrain.training_run import choose_device, device_title
-from search.retrain.work_dir import WorkDir, only_process, write_whole
+from search.retrain.work_dir import WorkDir, only_process, plan_of, write_whole
 from search.terminal import plain
 
 if TYPE_CHECKING:
@@ -99,7 +99,7 @@ def recalculate(
     _check_out(request)
     device = choose_device(request.device)
     with only_process(request.work_dir):
-        under_way = (request.work_dir / "plan.json").exists()
+        under_way = plan_of(request.work_dir).exists()
         if not under_way and not request.again:
             _require_unread(request)
         plan = Plan.of(

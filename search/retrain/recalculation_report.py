@@ -183,9 +183,9 @@ def sentences(best: BestFile) -> list[str]:
     result = best.recalculation.result
     if result is None:
         return []
-    seeds = ", ".join(map(str, result.seeds))
+    seeds = ("seed " if len(result.seeds) == 1 else "seeds ") + ", ".join(map(str, result.seeds))
     lines = [
-        f"Trained on all training images with the seeds {seeds}; the test images were read once "
+        f"Trained on all training images with {seeds}; the test images were read once "
         "a training, at its end."
     ]
     for name, one in result.sets.items():

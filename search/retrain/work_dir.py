@@ -14,7 +14,7 @@ import json
 import os
 import shutil
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -38,8 +38,10 @@ class WorkDir:
     def __init__(self, *, folder: Path, identity: Mapping[str, Any]) -> None:
         self.folder = folder
         self.checkpoints = CheckpointStore(folder=folder, study_name="trainings")
-        plan, wanted = folder / "plan.json", json.loads(json.dumps(identity))
+        plan, wanted = self._plan, json.loads(json.dumps(identity))
         try:
+            if not plan.exists():
+                _require_empty(folder)
             for below in (self._results, self._weights):
                 below.mkdir(parents=True, exist_ok=True)
             if plan.exists():
@@ -50,6 +52,10 @@ class WorkDir:
             raise BadInput(f"{plan}: damaged; delete {folder} to begin again") from None
         except OSError as error:
             raise BadInput(f"{folder}: cannot be written ({error.strerror})") from None
+
+    @property
+    def _plan(self) -> Path:
+        return plan_of(self.folder)
 
     @property
     def _results(self) -> Path:
@@ -78,18 +84,32 @@ class WorkDir:
         return self._weights / f"{dataset}.safetensors"
 
     def remove(self) -> None:
-        """Deletes the folder: everything is written elsewhere."""
-        shutil.rmtree(self.folder, ignore_errors=True)
+        """Deletes its own files: all is written elsewhere."""
+        # First: without its plan, what a killed removal leaves is never taken for results.
+        self._plan.unlink(missing_ok=True)
+        for below in (self._results, self._weights, self.checkpoints.folder):
+            shutil.rmtree(below, ignore_errors=True)
+
+
+def plan_of(folder: Path) -> Path:
+    """The file that says that a recalculation is under way in a work folder."""
+    return folder / "plan.json"
+
+
+def lock_of(folder: Path) -> Path:
+    """The file that the process at work holds locked."""
+    return folder / "lock"
 
 
 @contextmanager
 def only_process(folder: Path) -> Iterator[None]:
-    """Keeps a second process out of a work folder.
+    """Keeps a second process out of a work folder; deletes the folder if nothing is in it
+    when the block ends.
 
     Raises:
         BadInput: another process is at work there.
     """
-    lock = FileLock(folder / "lock")  # the kernel frees it when its process is gone
+    lock = FileLock(lock_of(folder))  # the kernel frees it when its process is gone
     try:
         folder.mkdir(parents=True, exist_ok=True)
         lock.acquire(timeout=0)
@@ -103,7 +123,11 @@ def only_process(folder: Path) -> Iterator[None]:
     try:
         yield
     finally:
+        if not plan_of(folder).exists():
+            lock_of(folder).unlink(missing_ok=True)
         lock.release()
+        with suppress(OSError):  # the usual case: it is not empty
+            folder.rmdir()
 
 
 def write_whole(path: Path, content: bytes) -> None:
@@ -116,23 +140,32 @@ def write_whole(path: Path, content: bytes) -> None:
     partial.replace(path)
 
 
+def _require_empty(folder: Path) -> None:
+    """Files of somebody else's must neither be taken for results nor be deleted."""
+    others = sorted(path.name for path in folder.glob("*") if path != lock_of(folder))
+    if others:
+        raise BadInput(
+            f"--work-dir {folder} holds {others[0]!r} and no recalculation under way; name an "
+            "empty or a new folder"
+        )
+
+
 def _require_same(folder: Path, there: Any, wanted: dict[str, Any]) -> None:
     if there == wanted:
         return
     plain = there if isinstance(there, dict) else {}
     key = next(key for key in (*wanted, *plain) if plain.get(key) != wanted.get(key))
     raise BadInput(
-        f"{folder} holds another recalculation (its {key} {_difference(plain, wanted, key)}); "
+        f"{folder} holds another recalculation ({_difference(plain, wanted, key)}); "
         "give another --work-dir, or delete the folder to begin again"
     )
 
 
-def _difference(there: dict[str, Any], wanted: dict[str, Any], key: str) -> str:
-    """The first value that differs, by the keys that lead to it."""
-    path, old, new = [], there.get(key), wanted.get(key)
+def _difference(there: dict[str, Any], here: dict[str, Any], key: str) -> str:
+    """The first value that differs, after the keys that lead to it."""
+    path, old, new = [key], there.get(key), here.get(key)
     while isinstance(old, dict) and isinstance(new, dict):
         below = next(name for name in (*new, *old) if old.get(name) != new.get(name))
         path.append(below)
         old, new = old.get(below), new.get(below)
-    where = f"[{'.'.join(path)}] " if path else ""
-    return f"{where}is {old!r}, this one's {new!r}"
+    return f"{'.'.join(path)} is {old!r} there, {new!r} here"

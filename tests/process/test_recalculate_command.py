@@ -204,7 +204,7 @@ def test_a_work_folder_of_another_plan_or_process_is_refused(folder):
         child.kill()
         child.communicate()
     refused = told(recalculate(*arguments, folder=folder))
-    assert "holds another recalculation (its seeds is [7, 8, 9" in refused
+    assert "holds another recalculation (seeds is [7, 8, 9" in refused
     assert "--work-dir" in refused
 
 

@@ -10,7 +10,7 @@ from tiny_best import tiny_best, tiny_search, write_sets
 from nkat_errors import BadInput
 from search.retrain.plan import Plan, trial_digest
 from search.retrain.recalculation import changed_settings
-from search.retrain.work_dir import WorkDir
+from search.retrain.work_dir import WorkDir, only_process
 
 
 @pytest.fixture
@@ -108,13 +108,44 @@ def test_a_work_folder_knows_its_plan(folder, tmp_path):
     assert again.result("shades-seed7") == {"accuracy": 0.5}
     assert again.result("shades-seed8") is None
     other = plan_of(folder, long="cutmix: 0.1} -> cutmix: 0.2}")
-    with pytest.raises(BadInput, match=r"\[shades.recipe.cutmix\] is 0.1, this one's 0.2"):
+    with pytest.raises(BadInput, match=r"sets.shades.recipe.cutmix is 0.1 there, 0.2 here"):
         WorkDir(folder=work, identity=other.identity())
-    with pytest.raises(BadInput, match=r"its device is 'CPU, 1 threads', this one's 'a card'"):
+    with pytest.raises(BadInput, match=r"device is 'CPU, 1 threads' there, 'a card' here"):
         WorkDir(folder=work, identity=replace(plan, device="a card").identity())
     (work / "plan.json").write_text("{")
     with pytest.raises(BadInput, match="damaged; delete"):
         WorkDir(folder=work, identity=plan.identity())
+
+
+def test_what_a_killed_removal_left_is_never_taken_for_results(folder, tmp_path):
+    plan, work = plan_of(folder), tmp_path / "work"
+    WorkDir(folder=work, identity=plan.identity()).finish("shades-seed7", 0, {"accuracy": 0.5})
+    (work / "plan.json").unlink()  # what `remove` does first
+    with pytest.raises(BadInput, match=r"work holds 'results' and no recalculation under way"):
+        WorkDir(folder=work, identity=plan.identity())
+
+
+def test_a_users_files_are_neither_used_nor_deleted(folder, tmp_path):
+    plan, work = plan_of(folder), tmp_path / "work"
+    (work / "results").mkdir(parents=True)
+    (work / "results" / "thesis.json").write_text("mine")
+    with only_process(work), pytest.raises(BadInput, match="name an empty or a new folder"):
+        WorkDir(folder=work, identity=plan.identity())
+    assert (work / "results" / "thesis.json").exists()
+    assert not (work / "lock").exists()
+
+
+def test_a_work_folder_goes_when_all_is_done_and_stays_while_it_is_not(folder, tmp_path):
+    plan, work = plan_of(folder), tmp_path / "work"
+    with only_process(work):
+        WorkDir(folder=work, identity=plan.identity()).checkpoints.save(1, b"state")
+    with only_process(work):
+        there = WorkDir(folder=work, identity=plan.identity())
+        assert there.checkpoints.load(1) == b"state"
+        there.finish("shades-seed8", 1, {"accuracy": 0.5})
+        assert there.checkpoints.load(1) is None
+        there.remove()
+    assert not work.exists()
 
 
 def test_a_file_and_its_recalculated_copy_are_one_trial(folder):
