@@ -27,6 +27,16 @@ def plain(text: object, style: str = "") -> Text:
     return Text(kept, style=style)
 
 
+def duration(seconds: float) -> str:
+    """`42 s`, `7 min 05 s`, `2 h 10 min`."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+
+
 @dataclass(frozen=True, slots=True)
 class _Column:
     heading: str

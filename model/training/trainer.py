@@ -7,14 +7,22 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import torch
+from torch import Tensor
 
 from model.config import ModelConfig, TrainConfig
 from model.data.device import DeviceSet
 from model.errors import Diverged, OutOfMemory
-from model.training.evaluation import Evaluation
+from model.network.vit import NKATViT
+from model.training.evaluation import (
+    Evaluation,
+    Weights,
+    confusion_matrix,
+    evaluation_batch,
+)
+from model.training.precision import uses_bf16
 from model.training.state import check_fits
 from model.training.step import OnStep, PlainRunner, RunnerFactory
 from nkat_errors import BadInput
@@ -137,6 +145,29 @@ class Trainer:
         with self._memory_errors():
             raw, ema = torch.stack(self.runner.count_correct(dataset)).tolist()
         return Evaluation(accuracy_raw=raw / len(dataset), accuracy_ema=ema / len(dataset))
+
+    def weights(self, which: Weights) -> NKATViT:
+        """The network with the raw or the averaged weights (the raw ones where averaging is
+        off).  It is the live one: it changes with the next epoch, or the next run."""
+        average = self.runner.state.average
+        if which == "raw" or average is None:
+            return self.runner.state.network
+        return cast(NKATViT, average.averaged)
+
+    def confusion(self, dataset: DeviceSet, *, weights: Weights) -> Tensor:
+        """How often each class of `dataset` is taken for each.
+
+        Returns:
+            int64 [K, K]: row = true class, column = answer; see `confusion_matrix`.
+        """
+        check_fits(self.model_config, dataset)
+        with self._memory_errors():
+            return confusion_matrix(
+                self.weights(weights),
+                dataset,
+                batch=evaluation_batch(self.model_config.tokens, dataset.device),
+                bf16=uses_bf16(self.train_config.precision, dataset.device),
+            )
 
     def state_dict(self) -> dict[str, Any]:
         """Everything needed to go on exactly here (tensors and plain values).

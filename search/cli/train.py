@@ -98,7 +98,10 @@ def train(
     lies outside two standard deviations of its record):
 
         nkat-search train --config best.yaml
-        nkat-search train --config best.yaml --test --runs 5 --out final.json
+        nkat-search train --config best.yaml --test --dataset mnist --out mnist.json
+
+    The formal recalculation of all sets, written into a copy of the file, is
+    `nkat-search recalculate best.yaml`.
 
     Accuracies are of validation images, held out of the training images; --test alone
     reads test images, and chooses the averaged weights beforehand.
@@ -147,6 +150,12 @@ def train(
         if chosen.best.kind == "nearest":
             say_warnings([f"{chosen.name} is no best.yaml: {chosen.best.headline()}"])
         say_warnings(chosen.best.provenance.notes)
+        if test:
+            note_console().print(
+                f"`nkat-search recalculate {config}` does this for all sets with the file's "
+                "recalculation budget, survives a kill, and writes down what it found.",
+                soft_wrap=True,
+            )
     report = retrain(request, notes=note_console())
     if json:
         print_json(report)

@@ -9,9 +9,10 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
-from search.export.best_file import OVER_ALL, BestFile
+from search.export.best_file import BestFile
 from search.file.yaml_text import KeyPath, Problem, dotted
 from search.score.gate import Gate
+from search.score.seeds import OVER_ALL
 from search.score.tpe_score import score_all
 
 RELATIVE = 1e-9

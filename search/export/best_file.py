@@ -16,18 +16,17 @@ from pydantic import Field
 from model.config import FROM_DATA, ModelConfig, TrainConfig
 from model.known_sets import title_of
 from nkat_errors import BadInput
+from search.export.recalculation_record import BestRecalculation
 from search.file.search_file import SearchFile
 from search.file.sections import DatasetSection, HeldOut, Section, TrainSection
 from search.file.yaml_text import dump_yaml
 from search.provenance import DataSource, code_version, package_versions
 from search.score.gate import threshold_text
+from search.score.seeds import OVER_ALL
 from search.score.tpe_score import LambdaReading
 from search.study.trial_record import TrialRecord
 
 FORMAT = "nkat-best/1"
-
-OVER_ALL = ("global_tpe_score", "consistency", "robustness", "generalization")
-"""The scores over all data sets."""
 
 
 class BestScore(Section):
@@ -101,6 +100,14 @@ class BestNetwork(Section):
     tokens: int = Field(ge=1)
 
 
+class BestEffort(Section):
+    """What the trial cost, all its attempts together: how long a recalculation will take."""
+
+    epochs: int = Field(ge=0)
+    seconds_stage1: float = Field(ge=0)
+    seconds_stage2: float = Field(ge=0)
+
+
 class BestProvenance(Section):
     """Where the numbers came from."""
 
@@ -134,6 +141,8 @@ class BestFile(Section):
     train: dict[str, Any]
     datasets: list[BestDataset] = Field(min_length=1)
     network: BestNetwork
+    recalculation: BestRecalculation = Field(default_factory=BestRecalculation)
+    effort: BestEffort | None = None
     provenance: BestProvenance
 
     def configuration(self) -> tuple[ModelConfig, TrainConfig]:
@@ -170,6 +179,10 @@ class BestFile(Section):
         name = f"Trial {origin.trial} of study {origin.study}"
         lines = ["Train it again: nkat-search train --config THIS_FILE"]
         lines.insert(0, f"{name}: {self.headline()}, on validation images.")
+        if self.recalculation.result is not None:
+            lines.append(f"Recalculated: {self.recalculation.result.headline()}.")
+        else:
+            lines.append("Its formal recalculation: nkat-search recalculate THIS_FILE")
         if self.kind == "nearest":
             lines.insert(
                 0, "NEAREST, NOT BEST: no trial of its search passed; this one came nearest."
@@ -246,6 +259,8 @@ class BestFile(Section):
                 "train": train.to_dict(),
                 "datasets": datasets,
                 "network": {"parameters": facts.parameters, "tokens": facts.tokens},
+                "recalculation": search_file.recalculation.model_dump(),
+                "effort": asdict(verdict.effort),
                 "provenance": {
                     "study": study or search_file.study,
                     "trial": trial.number,

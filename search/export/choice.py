@@ -78,5 +78,10 @@ def check_replaceable(path: Path, new: BestFile) -> None:
             f"{path} holds trial {there.trial} of another search (study {there.study}, hash "
             f"{there.search_hash}); {remedy}"
         )
+    if old.recalculation.result is not None:
+        raise BadInput(
+            f"{path} records a recalculation ({old.recalculation.result.date_utc}), which would "
+            f"be lost; {remedy}"
+        )
     if old.kind != new.kind:
         raise BadInput(f"{path} is of kind {old.kind}, not {new.kind}; {remedy}")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from search.export.best_file import OVER_ALL
+from search.score.seeds import OVER_ALL
 from search.study.trial_attributes import accuracy_key, tpe_key
 from search.study.trial_record import TrialRecord, best_first
 from search.terminal import WideTable

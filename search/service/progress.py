@@ -15,19 +15,9 @@ from rich.live import Live
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from search.study.nearest import AtTheGate
-from search.terminal import plain
+from search.terminal import duration, plain
 from storage.records import Counts, WorkerRow
 from storage.states import WorkerState
-
-
-def duration(seconds: float) -> str:
-    """`42 s`, `7 min 05 s`, `2 h 10 min`."""
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60:02d} s"
-    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
 
 
 class TimeLeft:

@@ -7,12 +7,11 @@ from typing import Any
 
 from rich.console import Group, RenderableType
 
-from search.service.progress import duration
 from search.study.nearest import best_at_the_gate
 from search.study.session import Session
 from search.study.trial_attributes import OUTCOME
 from search.study.trial_record import TrialRecord
-from search.terminal import WideTable, plain
+from search.terminal import WideTable, duration, plain
 from storage.records import TrialRow, WorkerRow
 from storage.states import Command, WorkerState
 

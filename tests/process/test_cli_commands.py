@@ -199,7 +199,17 @@ def test_describe_shows_tokens_parameters_and_three_lambdas():
 def test_help_teaches_and_is_quick_to_import():
     done = nkat("--help", env={"COLUMNS": "120"})
     assert done.returncode == 0
-    for command in ("create", "export", "train", "smoke", "describe", "explain", "data"):
+    for command in (
+        "create",
+        "export",
+        "recalculate",
+        "verify",
+        "train",
+        "smoke",
+        "describe",
+        "explain",
+        "data",
+    ):
         assert command in done.stdout
         shown = nkat(command, "--help", env={"COLUMNS": "120"})
         assert shown.returncode == 0

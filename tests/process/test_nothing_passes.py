@@ -12,10 +12,10 @@ import pytest
 from nkat_command import nkat
 from process_helpers import search_file, service
 
-from search.export.best_check import OVER_ALL
 from search.export.best_file import BestScore
 from search.export.best_reading import load_best
 from search.objective.simulated_trainer import Rehearsal
+from search.score.seeds import OVER_ALL
 from search.score.tpe_score import score_all
 
 pytestmark = [pytest.mark.process, pytest.mark.postgres]

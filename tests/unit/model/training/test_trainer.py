@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import io
 import itertools
 import os
@@ -14,6 +15,7 @@ import numpy as np
 import pytest
 import torch
 
+from model.augment.normalise import normalise
 from model.config import ModelConfig, TrainConfig
 from model.data import DeviceSet, device_sets, load_dataset, split
 from model.data.info import Dataset
@@ -277,3 +279,24 @@ def test_the_network_learns(name: str) -> None:
     curve = np.round([result.accuracy for result in results], 2)
     print(name, info.source, curve)
     assert results[-1].accuracy >= WANTED[name], curve
+
+
+@pytest.mark.parametrize("ema", [0.5, 0.0])
+def test_a_confusion_matrix_counts_every_image_of_the_chosen_weights(
+    sets: tuple[DeviceSet, DeviceSet], ema: float
+) -> None:
+    run = trainer(sets, recipe=dataclasses.replace(RECIPE, epochs=1, warmup=0.5, ema=ema))
+    (result,) = run.epochs()
+    shown = sets[1]
+    for weights, accuracy in (("raw", result.accuracy_raw), ("ema", result.accuracy_ema)):
+        matrix = run.confusion(shown, weights=weights)  # type: ignore[arg-type]
+        assert matrix.sum(1).tolist() == torch.bincount(shown.labels, minlength=10).tolist()
+        assert matrix.diagonal().sum().item() == round(accuracy * len(shown))
+        network = run.weights(weights).eval()  # type: ignore[arg-type]
+        with torch.inference_mode():
+            images = normalise(shown.images, shown.mean, shown.std)
+            answers = network(images).argmax(1)
+        for true, answer in itertools.product(range(10), repeat=2):
+            expected = ((shown.labels == true) & (answers == answer)).sum()
+            assert matrix[true, answer] == expected
+    assert (run.weights("raw") is run.weights("ema")) is (ema == 0)
