@@ -63,7 +63,7 @@ def schedule_table(schedule: Schedule, *, ema: float) -> Tensor:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Values:
+class RunValues:
     """Run-time values of one shape's graph.
 
     Args:
@@ -90,7 +90,7 @@ class Values:
     seed: Tensor
 
     @classmethod
-    def empty(cls, *, depth: int, rows: int, device: torch.device) -> Values:
+    def empty(cls, *, depth: int, rows: int, device: torch.device) -> RunValues:
         def zeros(*shape: int) -> Tensor:
             return torch.zeros(*shape, device=device)
 

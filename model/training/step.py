@@ -18,13 +18,13 @@ from model.data.device import DeviceSet
 from model.training.evaluation import count_correct, evaluation_batch
 from model.training.loss import mixed_cross_entropy
 from model.training.precision import autocast, uses_bf16
-from model.training.state import TrainingParts
+from model.training.state import TrainingState
 
 
 class StepRunner(Protocol):
     """Owns a run's parts and moves them forward; nothing here waits for the device."""
 
-    parts: TrainingParts
+    state: TrainingState
 
     def train_epoch(self, epoch: int) -> Tensor:
         """Train one epoch.
@@ -64,7 +64,7 @@ class PlainRunner:
     """Runs every step eagerly, on any device.
 
     Args:
-        model_config, train_config, train, seed: see `TrainingParts.build`.
+        model_config, train_config, train, seed: see `TrainingState.build`.
     """
 
     def __init__(
@@ -75,14 +75,14 @@ class PlainRunner:
         train: DeviceSet,
         seed: int,
     ) -> None:
-        self.parts = TrainingParts.build(
+        self.state = TrainingState.build(
             model_config=model_config, train_config=train_config, train=train, seed=seed
         )
         self._bf16 = uses_bf16(train_config.precision, train.device)
-        self._weights = list(self.parts.network.parameters())
+        self._weights = list(self.state.network.parameters())
 
     def train_epoch(self, epoch: int) -> Tensor:
-        parts = self.parts
+        parts = self.state
         parts.network.train()
         steps, batch = parts.steps_per_epoch, parts.batch_size
         order = torch.randperm(
@@ -95,13 +95,13 @@ class PlainRunner:
         return losses / steps
 
     def count_correct(self, dataset: DeviceSet) -> tuple[Tensor, Tensor]:
-        raw = self._count(self.parts.network, dataset)
-        average = self.parts.average
+        raw = self._count(self.state.network, dataset)
+        average = self.state.average
         return raw, raw if average is None else self._count(average.averaged, dataset)
 
     def _step(self, chosen: Tensor, step: int) -> Tensor:
         """One step on the images `chosen`; the loss, detached."""
-        parts = self.parts
+        parts = self.state
         loss = self._loss(chosen)
         parts.optimizers.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
@@ -114,7 +114,7 @@ class PlainRunner:
         return loss.detach()
 
     def _loss(self, chosen: Tensor) -> Tensor:
-        parts = self.parts
+        parts = self.state
         train, generator = parts.train, parts.generators["augment"]
         images = parts.augment(train.images[chosen], generator)
         images = normalise(images, train.mean, train.std)
@@ -134,7 +134,7 @@ class PlainRunner:
         )
 
     def _count(self, network: nn.Module, dataset: DeviceSet) -> Tensor:
-        batch = evaluation_batch(self.parts.model_config.tokens, dataset.device)
+        batch = evaluation_batch(self.state.model_config.tokens, dataset.device)
         return count_correct(network, dataset, batch=batch, bf16=self._bf16)
 
 

@@ -19,7 +19,7 @@ from model.training.state import check_fits
 from model.training.step import PlainRunner, RunnerFactory
 from nkat_errors import BadInput
 
-STATE_VERSION = 1
+STATE_VERSION = 2
 """Of `Trainer.state_dict`; another version's state is refused."""
 
 
@@ -141,7 +141,7 @@ class Trainer:
             "train_config": self.train_config.to_dict(),
             "seed": self.seed,
             "epochs_done": self.epochs_done,
-            "parts": self.runner.parts.state_dict(),
+            "state": self.runner.state.state_dict(),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -157,7 +157,7 @@ class Trainer:
                     f"the checkpoint's {key} is {state.get(key)!r}, this run's is {value!r}: "
                     "it belongs to another run"
                 )
-        self.runner.parts.load_state_dict(state["parts"])
+        self.runner.state.load_state_dict(state["state"])
         self.epochs_done = state["epochs_done"]
 
     def state_header(self) -> dict[str, Any]:
@@ -170,7 +170,7 @@ class Trainer:
 
     def _epoch(self) -> EpochResult:
         started = self._clock()
-        timer = _TrainingTime(self.runner.parts.train.device, self._clock)
+        timer = _TrainingTime(self.runner.state.train.device, self._clock)
         with self._memory_errors():
             loss = self.runner.train_epoch(self.epochs_done)
             timer.stop()
@@ -185,7 +185,7 @@ class Trainer:
                 f"try a lower lr than {self.train_config.lr:g}"
             )
         self.epochs_done += 1
-        parts, size = self.runner.parts, len(self._validation)
+        parts, size = self.runner.state, len(self._validation)
         return EpochResult(
             epoch=self.epochs_done,
             epochs=self.train_config.epochs,

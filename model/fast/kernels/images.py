@@ -1,7 +1,7 @@
 # mypy: disable-error-code="no-untyped-def,no-untyped-call,untyped-decorator,misc"
 """Augmentation and batch preparation, one program an image (Triton).
 
-The same pictures as `model.augment.Augment.apply` and `Mix.apply` give for the same
+The same images as `model.augment.Augment.apply` and `Mix.apply` give for the same
 random numbers, in one pass over the image per RandAugment operation instead of about a
 hundred: an image has one operation, so its program runs that one only.
 

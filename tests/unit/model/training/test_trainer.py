@@ -116,7 +116,7 @@ def test_the_seed_decides_everything_and_the_global_generator_nothing(
         torch.rand(noise)
         run = trainer(sets, seed=seed)
         next(run.epochs())
-        states.append(copy.deepcopy(run.state_dict()["parts"]["network"]))
+        states.append(copy.deepcopy(run.state_dict()["state"]["network"]))
     assert_same(states[0], states[1])
     assert not torch.equal(states[0]["head.weight"], states[2]["head.weight"])
     torch.set_rng_state(before)
@@ -152,7 +152,7 @@ def test_an_epoch_takes_whole_batches_of_distinct_images(
 
 def test_a_set_smaller_than_a_batch_is_one_batch(sets: tuple[DeviceSet, DeviceSet]) -> None:
     run = trainer(sets, recipe=TrainConfig(epochs=1, batch_size=1024))
-    assert (run.runner.parts.steps_per_epoch, run.runner.parts.batch_size) == (1, 75)
+    assert (run.runner.state.steps_per_epoch, run.runner.state.batch_size) == (1, 75)
     (result,) = run.epochs()
     assert result.images_per_s > 0
 
@@ -173,7 +173,7 @@ def test_a_result_counts_the_better_weights(sets: tuple[DeviceSet, DeviceSet]) -
 
 def test_accuracy_is_the_share_of_right_answers(sets: tuple[DeviceSet, DeviceSet]) -> None:
     """Whatever the batch; the last one is shorter."""
-    network = trainer(sets).runner.parts.network
+    network = trainer(sets).runner.state.network
     dataset = sets[1]
     counts = {
         int(count_correct(network, dataset, batch=batch, bf16=False)) for batch in (1, 7, 1024)
@@ -185,7 +185,7 @@ def test_accuracy_is_the_share_of_right_answers(sets: tuple[DeviceSet, DeviceSet
 def test_without_averaging_the_raw_weights_count(sets: tuple[DeviceSet, DeviceSet]) -> None:
     run = trainer(sets, recipe=TrainConfig(epochs=1, batch_size=32, ema=0.0))
     (result,) = run.epochs()
-    assert run.runner.parts.average is None
+    assert run.runner.state.average is None
     assert result.accuracy_raw == result.accuracy_ema
     assert result.weights == "raw"
 

@@ -81,7 +81,7 @@ def test_the_default_search_keeps_the_sources_question():
     )  # fmt: skip
     assert {e.name for e in ours.datasets} == {e.name for e in source.datasets}
     assert not ours.cut_down
-    assert [w.split(" is broken")[0] for w in ours.warnings] == ["limits.tokens = 256"]
+    assert [w.split(" is broken")[0] for w in ours.warnings] == ["limits.tokens = 64"]
     assert not any(entry.limit for entry in ours.datasets)
     assert set(ours.space.parameters) == set(source.space.parameters)
     for name, parameter in source.space.parameters.items():
