@@ -33,7 +33,7 @@ SEARCH = (
     + """
 study: moved
 cut_down: true
-n_trials: 6
+n_trials: 3
 lambda: counted
 gate: {dataset: cifar10, threshold: 0.01}
 datasets:
@@ -113,7 +113,7 @@ def test_a_search_killed_here_is_continued_there(folder: Path) -> None:
 
     done(folder, *RUN, "--state-dir", "b/c")
     after = status(folder, "--state-dir", "b/c")
-    assert after["done"] == after["budget"] == 6
+    assert after["done"] == after["budget"] == 3
     assert after["lost"] == 0
     trials = {trial["number"]: trial for trial in after["trials"]}
     for number, trial in ended.items():
@@ -146,7 +146,7 @@ def test_restored_on_another_server_and_back(
     done(folder, "create", "--config", "search.yaml", "--storage", database_url)
     done(folder, "backup", "one", "--storage", database_url)
     done(folder, "restore", "one", *there)
-    assert status(folder, *there)["budget"] == 6
+    assert status(folder, *there)["budget"] == 3
     done(folder, "backup", "two", *there)
     done(folder, "restore", "two", "--state-dir", "c")
     assert status(folder, "--state-dir", "c")["study"] == "moved"

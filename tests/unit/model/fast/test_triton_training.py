@@ -299,7 +299,7 @@ def test_evaluation_counts_both_weights() -> None:
 def test_a_run_that_diverges_says_so() -> None:
     config = small()
     recipe = TrainConfig(batch_size=4, epochs=2, lr=1e30, warmup=0, clip_grad=None)
-    runner = fast_runner(config, images(config), recipe)
+    runner = fast_runner(config, images(config, count=4), recipe)
     runner.train_epoch(0)
     assert not bool(torch.isfinite(runner.train_epoch(1)))
     assert issubclass(Diverged, NkatError)

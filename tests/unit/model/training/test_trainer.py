@@ -248,8 +248,12 @@ LEARNING = TrainConfig(
     epochs=8, warmup=1, batch_size=16, lr=2e-3, ema=0.98, randaugment_ops=0, cutout=0,
     mixup=0.0, cutmix=0.0, crop_padding=0,
 )  # fmt: skip
-WANTED = {"mnist": 0.45, "fashion_mnist": 0.45, "emnist_letters": 0.16, "cifar10": 0.22}
-"""Accuracies after 8 epochs on 640 images, of 0.10 (letters: 0.04) by chance."""
+WANTED = {
+    "synthetic": {"mnist": 0.50, "fashion_mnist": 0.90, "emnist_letters": 0.20, "cifar10": 0.54},
+    "prepared": {"mnist": 0.70, "fashion_mnist": 0.68, "emnist_letters": 0.20, "cifar10": 0.34},
+}
+"""Accuracies after 8 epochs on 640 images, of 0.10 (letters: 0.04) by chance: what the worst
+of three seeds reached, less about 0.04."""
 
 
 def some_images(name: str) -> Dataset:
@@ -260,11 +264,11 @@ def some_images(name: str) -> Dataset:
     return synthetic_dataset(name, train_size=1200, test_size=10)
 
 
-@pytest.mark.parametrize("name", WANTED)
+@pytest.mark.parametrize("name", WANTED["synthetic"])
 def test_the_network_learns(name: str) -> None:
     train, validation = cut(some_images(name), train=640)
     info = train.info
-    model = ModelConfig(embed_dim=96, depth=3, dropout_attn=0.0, dropout_embed=0.0).for_images(
+    model = ModelConfig(embed_dim=96, depth=2, dropout_attn=0.0, dropout_embed=0.0).for_images(
         image_size=info.image_size, channels=info.channels, classes=info.classes
     )
     validation = DeviceSet(
@@ -278,7 +282,7 @@ def test_the_network_learns(name: str) -> None:
     assert results[-1].loss < results[0].loss
     curve = np.round([result.accuracy for result in results], 2)
     print(name, info.source, curve)
-    assert results[-1].accuracy >= WANTED[name], curve
+    assert results[-1].accuracy >= WANTED[info.source][name], curve
 
 
 @pytest.mark.parametrize("ema", [0.5, 0.0])
