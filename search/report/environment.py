@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from model.known_sets import title_of
@@ -30,6 +30,7 @@ class Environment:
         sentences: the same in words, and what is doubtful.
         devices, code: with the number of trials, most frequent first.
         versions: package -> its versions.
+        made_up: no trial names the images it saw.
     """
 
     sentences: tuple[str, ...]
@@ -37,6 +38,7 @@ class Environment:
     code: tuple[tuple[str, int], ...]
     versions: Mapping[str, str]
     data: tuple[DataRow, ...]
+    made_up: bool
 
 
 def environment(data: Collected) -> Environment:
@@ -51,10 +53,6 @@ def environment(data: Collected) -> Environment:
             versions.setdefault(name, set()).add(version)
     mixed = sorted(name for name, found in versions.items() if len(found) > 1)
     sentences = [_trained_on(devices)] if facts else ["No trial has trained a network yet."]
-    if facts and not sources:
-        sentences.append(
-            "No data source is recorded: the accuracies were made up by a rehearsal, or by others."
-        )
     changed = sorted(name for name, n in Counter(s.name for s in sources).items() if n > 1)
     if changed:
         sentences.append(f"Trials saw different images under one name: {words.listed(changed)}.")
@@ -64,7 +62,8 @@ def environment(data: Collected) -> Environment:
         sentences=tuple(sentences),
         devices=tuple(devices.most_common()),
         code=tuple(code.most_common()),
-        versions={name: ", ".join(_newest_last(found)) for name, found in versions.items()},
+        versions={name: ", ".join(sorted(found)) for name, found in sorted(versions.items())},
+        made_up=bool(facts) and not sources,
         data=tuple(
             DataRow(
                 source=source,
@@ -79,7 +78,3 @@ def environment(data: Collected) -> Environment:
 
 def _trained_on(devices: Counter[str]) -> str:
     return f"Trained on {words.listed([f'{d} ({n:,})' for d, n in devices.most_common()])}."
-
-
-def _newest_last(versions: Iterable[str]) -> list[str]:
-    return sorted(versions)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 
 import optuna
 from markupsafe import Markup
@@ -75,7 +76,8 @@ def evaluate(scored: list[tuple[FrozenTrial, float]]) -> Mapping[str, float]:
     The evaluator takes complete trials only, and a stopped one has no value of its own:
     so they are put, each with its score, into a study in memory.
     """
-    study = optuna.create_study(direction="maximize")
+    with _without_its_log():
+        study = optuna.create_study(direction="maximize")
     study.add_trials(
         [
             optuna.trial.create_trial(
@@ -88,6 +90,17 @@ def evaluate(scored: list[tuple[FrozenTrial, float]]) -> Mapping[str, float]:
         ]
     )
     return optuna.importance.get_param_importances(study)
+
+
+@contextmanager
+def _without_its_log() -> Iterator[None]:
+    """Optuna announces every study that is made, this one too."""
+    before = optuna.logging.get_verbosity()
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    try:
+        yield
+    finally:
+        optuna.logging.set_verbosity(before)
 
 
 def _who(data: Collected) -> str:

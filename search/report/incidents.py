@@ -38,14 +38,22 @@ def incidents(data: Collected) -> Incidents:
             else "No attempt at a trial was made yet."
         )
     else:
+        told = [
+            f"{len(rows):,} {what}"
+            for rows, what in (
+                (lost, "lost with the worker"),
+                (failed, "failed"),
+                (back, "handed back by a worker that was asked to stop"),
+            )
+            if rows
+        ]
         sentences.append(
-            f"Of {words.count(len(data.attempts), 'attempt')} {len(lost):,} were lost with their "
-            f"worker, {len(failed):,} failed and {len(back):,} were handed back by workers that "
-            f"were asked to stop; {words.count(len(retried), 'trial')} went on in another attempt."
+            f"Of {words.count(len(data.attempts), 'attempt')}: {words.listed(told)}; "
+            f"{words.count(len(retried), 'trial')} went on in another attempt."
         )
     if given_up:
         sentences.append(
-            f"{words.count(len(given_up), 'trial')} were given up and count for nothing."
+            f"{words.count(len(given_up), 'trial')} given up; such trials do not count."
         )
     elif lost or failed:
         sentences.append("No trial was given up.")

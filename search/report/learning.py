@@ -5,7 +5,7 @@ from __future__ import annotations
 from statistics import fmean
 
 from search.report import words
-from search.report.collected import Collected, Curve, Kind, kind_of
+from search.report.collected import Collected, Curve, Kind
 from search.report.figure import Figure, Panel
 from search.report.plot import Plot
 from search.report.scales import around, spread_evenly
@@ -21,14 +21,9 @@ LAST_PART = 0.2
 def learning_curves(data: Collected) -> Figure:
     """Local TPE score after each epoch, the gate as a line, stopped trials faded."""
     title = f"Learning curves on {data.gate_title}"
-    passed: dict[int, Curve] = {}
-    stopped: dict[int, Curve] = {}
-    for trial in data.trials:
-        curve = data.curves.get(trial.number)
-        if curve and kind_of(trial) in (Kind.COMPLETE, Kind.BOUND):
-            passed[trial.number] = curve
-        elif curve:
-            stopped[trial.number] = curve
+    passed = _of_kinds(data, Kind.COMPLETE, Kind.BOUND)
+    open_ones = _of_kinds(data, Kind.OPEN)
+    stopped = _of_kinds(data, Kind.GATE, Kind.UNTRAINED, Kind.GIVEN_UP)
     if not data.curves:
         return Figure(key="learning", title=title, sentence="No trial has reported an epoch yet.")
     every = [point for curve in data.curves.values() for point in curve]
@@ -39,11 +34,15 @@ def learning_curves(data: Collected) -> Figure:
         x_title="epoch",
         y_title="local TPE score",
     )
-    shown_stopped = spread_evenly(list(stopped), MOST)
-    shown_passed = spread_evenly(list(passed), MOST)
-    for style, numbers in (("gate faded", shown_stopped), ("complete", shown_passed)):
-        for number in numbers:
-            points = [plot.at(epoch, value) for epoch, value in data.curves[number]]
+    shown = 0
+    for style, curves in (
+        ("gate faded", stopped),
+        ("complete thin", passed),
+        ("stood thin", open_ones),
+    ):
+        for curve in spread_evenly(list(curves.values()), MOST):
+            shown += 1
+            points = [plot.at(epoch, value) for epoch, value in curve]
             plot.line(points, style)
             if len(points) == 1:
                 plot.dots(points, style)
@@ -53,41 +52,48 @@ def learning_curves(data: Collected) -> Figure:
         points = [plot.at(epoch, value) for epoch, value in data.curves[best]]
         plot.line(points, "best")
         plot.ring(points[-1], f"trial {best}")
-    shown = len(shown_passed) + len(shown_stopped)
-    caption = "Coloured: passed the gate.  Faded and dashed: stopped, or not yet at its end."
+    caption = "Lines: passed the gate.  Faded and dashed: stopped."
+    if open_ones:
+        caption += f"  Grey: {words.count(len(open_ones), 'trial')} not at an end yet."
     if shown < len(data.curves):
         caption += f"  {shown:,} of {len(data.curves):,} curves are drawn, evenly chosen."
     alt = (
         f"Local TPE score by epoch of {words.count(len(passed), 'trial')} that passed the gate "
-        f"and {words.count(len(stopped), 'other trial')}; the gate is at "
+        f"and {words.count(len(data.curves) - len(passed), 'other trial')}; the gate is at "
         f"{threshold_text(threshold)}"
     )
     return Figure(
         key="learning",
         title=title,
-        sentence=_sentence(threshold, passed, {n: stopped[n] for n in _ended(data, stopped)}),
+        sentence=_sentence(data, len(passed), _of_kinds(data, Kind.GATE)),
         panels=(Panel(svg=plot.svg(alt), caption=caption),),
     )
 
 
-def _ended(data: Collected, stopped: dict[int, Curve]) -> list[int]:
-    gated = {trial.number for trial in data.by_kind[Kind.GATE]}
-    return [number for number in stopped if number in gated]
+def _of_kinds(data: Collected, *kinds: Kind) -> dict[int, Curve]:
+    """The curves of the trials of these kinds, by number."""
+    return {
+        trial.number: curve
+        for kind in kinds
+        for trial in data.by_kind[kind]
+        if (curve := data.curves.get(trial.number))
+    }
 
 
-def _sentence(threshold: float, passed: dict[int, Curve], stopped: dict[int, Curve]) -> str:
+def _sentence(data: Collected, passed: int, stopped: dict[int, Curve]) -> str:
+    threshold = data.search.gate.threshold
     parts = []
     crossings = [
         (epoch, number)
-        for number, curve in passed.items()
+        for number, curve in data.curves.items()
         for epoch, value in curve
         if value >= threshold
     ]
     if crossings:
         epoch, number = min(crossings)
         parts.append(
-            f"{words.count(len(passed), 'trial')} passed the gate; trial {number} crossed its "
-            f"line first, after {words.count(epoch, 'epoch')}"
+            f"{words.count(passed, 'trial')} passed the gate; trial {number} crossed its line "
+            f"first, after {words.count(epoch, 'epoch')}"
         )
     if stopped:
         nearest = max(curve[-1][1] for curve in stopped.values())

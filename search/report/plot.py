@@ -98,9 +98,10 @@ class Plot:
         self._over.append(
             Markup('<circle class="ring" cx="{}" cy="{}" r="7"/>').format(n(x), n(y))
         )
-        before = x > self.width * 0.6
-        place, anchor = (x - 11, "end") if before else (x + 11, "start")
-        self._over.append(text(place, max(y + 4, TOP + 8), words, "name", anchor=anchor))
+        # Below it: a best point has its rivals on either side, and little above it.
+        anchor = "end" if x > self.width * 0.75 else "start" if x < 2 * LEFT else "middle"
+        under = y + 21 if y + 21 < self._bottom else y - 12
+        self._over.append(text(x, under, words, "name", anchor=anchor))
 
     def svg(self, alt: str) -> Markup:
         """The drawing.

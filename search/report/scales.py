@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from search.space import Choices, FloatRange, IntRange, Parameter
 
 TICKS = 5
 """About so many on a linear axis."""
+
+MOST_MARKED = 9
+"""An integer range of no more values than this has all of them as ticks."""
 
 MARGIN = 0.04
 """Share of a scale left free on either side of its values."""
@@ -30,11 +33,15 @@ class Scale(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Linear:
-    """low..high, low < high; `whole` has no ticks between integers."""
+    """low..high, low < high.
+
+    `whole` has no ticks between integers; `marked` are the ticks, where they are given.
+    """
 
     low: float
     high: float
     whole: bool = False
+    marked: tuple[int, ...] = ()
 
     def place(self, value: Any) -> float | None:
         number = _number(value)
@@ -42,6 +49,8 @@ class Linear:
 
     def ticks(self) -> list[tuple[float, str]]:
         span = self.high - self.low
+        if self.marked:
+            return [((value - self.low) / span, str(value)) for value in self.marked]
         power = 10.0 ** math.floor(math.log10(span / TICKS))
         step = next(f * power for f in (1, 2, 5, 10) if f * power >= span / TICKS * 0.8)
         if self.whole:
@@ -107,9 +116,15 @@ def scale_of(parameter: Parameter) -> Scale:
     """The axis of a searched parameter: all that it can be."""
     if isinstance(parameter, Choices):
         return Named(parameter.choices)
-    if isinstance(parameter, IntRange | FloatRange):
-        whole = isinstance(parameter, IntRange)
-        return around((parameter.low, parameter.high), log=parameter.log, whole=whole)
+    if isinstance(parameter, FloatRange):
+        return around((parameter.low, parameter.high), log=parameter.log)
+    if isinstance(parameter, IntRange):
+        ends = (parameter.low, parameter.high)
+        scale = around(ends, log=parameter.log, whole=True)
+        steps = range(parameter.low, parameter.high + 1, parameter.step)
+        if isinstance(scale, Linear) and len(steps) <= MOST_MARKED:
+            return replace(scale, marked=tuple(steps))
+        return scale
     return Named(tuple(parameter.values()))
 
 

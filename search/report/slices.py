@@ -15,7 +15,7 @@ from search.report.scales import Named, around, scale_of, short, stacked
 from search.score.gate import threshold_text
 from search.study.trial_record import TrialRecord
 
-JITTER = 0.012
+JITTER = 0.02
 """Half the width, as a share of the axis, over which equal values are spread."""
 
 

@@ -100,7 +100,7 @@ def _of_best(data: Collected, best: TrialRecord) -> Summary:
     else:
         goal = f"is {words.score(-to_target)} short of the target of {TARGET:.2f}"
     sentences = [
-        f"Trial {best.number} of {len(data.trials):,} is best: its Global TPE score "
+        f"Trial {best.number} is best: its Global TPE score "
         f"{words.score(value)} {goal} and lies {words.score(abs(over))} {above} the "
         f"{STOOD_AT:.2f} where things stood."
     ]

@@ -22,7 +22,9 @@ def percent(share: float) -> str:
 
 
 def seconds(value: float) -> str:
-    """`0.3 s`, `26 s`, `12.5 min`, `3.2 h`."""
+    """`0 s`, `0.085 s`, `3.1 s`, `26 s`, `12.5 min`, `3.2 h`."""
+    if value < 1:
+        return f"{value:.2g} s"
     if value < 10:
         return f"{value:.1f} s"
     if value < 180:
