@@ -23,7 +23,7 @@ TOP_SHARE = 0.1
 """PED-ANOVA asks what it takes to be in this best share (its default)."""
 
 ROW = 30
-LEFT, RIGHT = 130, 60
+LEFT, RIGHT = 160, 60
 
 
 def importances(data: Collected) -> Figure:
@@ -126,7 +126,7 @@ def _bars(ranked: list[tuple[str, float]]) -> Markup:
     parts = []
     for index, (name, share) in enumerate(ranked):
         top = index * ROW
-        parts.append(text(LEFT - 8, top + 19, short(name, 18), "name", anchor="end"))
+        parts.append(text(LEFT - 8, top + 19, short(name, 17), "name", anchor="end"))
         parts.append(
             Markup('<rect class="bar" x="{}" y="{}" width="{}" height="16"/>').format(
                 LEFT, top + 7, n(max(share * scale, 1.0))

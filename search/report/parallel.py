@@ -20,7 +20,7 @@ TOP = 10
 """Trials shown: beyond some tens the lines cannot be told apart."""
 
 ROW = 52
-LEFT, RIGHT, HEAD = 118, 24, 14
+LEFT, RIGHT, HEAD = 160, 24, 14
 
 
 def top_trials(data: Collected) -> tuple[TrialRecord, ...]:
