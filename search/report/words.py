@@ -17,8 +17,8 @@ def score(value: float) -> str:
 
 
 def percent(share: float) -> str:
-    """An accuracy."""
-    return f"{100 * share:.2f} %"
+    """An accuracy, `84.26 %`; no line ends within it."""
+    return f"{100 * share:.2f}\N{NO-BREAK SPACE}%"
 
 
 def seconds(value: float) -> str:

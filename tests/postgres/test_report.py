@@ -27,11 +27,12 @@ from report_searches import (
     report_search,
     told,
 )
-from sqlalchemy import Engine
+from sqlalchemy import Engine, text
 
 from nkat_errors import BadInput
 from search.export.tables import saved_by_gate
 from search.objective.judge import Judge
+from search.report import words
 from search.report.collected import Collected, Kind, collect
 from search.report.page import Report, render
 from search.report.verdict import summarise
@@ -40,7 +41,6 @@ from search.study.session import opened
 from search.study.trial_attributes import TrialAttributes
 from search.study.trial_record import TrialRecord, best_first
 from search.study.verdict import Effort, Ending, SetResult
-from storage.board import Board
 
 pytestmark = pytest.mark.postgres
 
@@ -88,7 +88,7 @@ def test_the_numbers_of_the_page_are_the_databases(engine: Engine, database_url:
     )
     # What the source asks of EMNIST letters is not claimed of the set that stands in.
     assert "stands in for EMNIST letters, which it is not" in page.text["sets"]
-    assert f"{100 * SOURCE_TARGETS['emnist_letters'][0]:.2f} %" in page.text["sets"]
+    assert words.percent(SOURCE_TARGETS["emnist_letters"][0]) in page.text["sets"]
     # Top trials: Global and local score of every complete one, best first.
     assert page.values[""] == [
         value for row in complete for value in (row.value, row.user_attrs["gate_score"])
@@ -282,27 +282,34 @@ def test_a_report_replaces_a_report_and_nothing_else(
 
 
 MANY = 5_000
-MOST_S = 10.0
+MODELS = 100
+MOST_S = 6.0
+"""Of this process's own work.  With the database's it makes 10 s on an idle machine; a busy
+one would make a limit in wall time fail at random."""
 MOST_BYTES = 5_000_000
 
 
-@pytest.mark.slow
-def test_five_thousand_trials_in_time_and_size(engine: Engine, database_url: str) -> None:
+def test_five_thousand_trials_in_time_and_size(
+    engine: Engine, database_url: str, tmp_path: Path
+) -> None:
     with a_search(engine, trials=MANY, epochs=12) as one:
-        fill(one.board, one, MANY)
-    began = time.monotonic()
+        fill(engine, one, MANY)
+    began = time.process_time()
     with opened(database_url, None, role="test") as session:
         report = Report.of(session, clock=lambda: NOW)
-    took = time.monotonic() - began
+    took = time.process_time() - began
     page = ParsedPage(report.html)
     assert f"{MANY:,} of {MANY:,} trials count" in page.text[""]
+    (tmp_path / "report.html").write_text(report.html)
+    print(f"{MANY:,} trials: {took:.1f} s of work, {len(report.html) / 1e6:.2f} MB")
     assert all(page.drawings[key] for key in FIGURES)
     assert len(report.html) < MOST_BYTES
     assert took < MOST_S
 
 
-def fill(board: Board, one: Told, trials: int) -> None:
-    """Ended trials written through Optuna's own storage; the board would take minutes."""
+def fill(engine: Engine, one: Told, trials: int) -> None:
+    """Ended trials: some written through Optuna, the others copies of them (which is not how
+    trials are made, but one by one 5,000 take many minutes)."""
     judge = Judge(search=one.search, lambdas=LAMBDAS)
     space: dict[str, BaseDistribution] = {
         "patch_size": CategoricalDistribution((2, 4)),
@@ -333,6 +340,29 @@ def fill(board: Board, one: Told, trials: int) -> None:
             intermediate_values={e: judge.local(accuracy * e / 12) for e in range(1, 13)},
         )
 
-    for begin in range(0, trials, 500):
-        chunk = [trial(number) for number in range(begin, min(begin + 500, trials))]
-        board.with_study("add", lambda study, chunk=chunk: study.add_trials(chunk))  # type: ignore[misc]
+    made = [trial(number) for number in range(MODELS)]
+    one.board.with_study("add", lambda study: study.add_trials(made))
+    copies = {
+        "trials": "number, study_id, state, datetime_start, datetime_complete",
+        "trial_params": "param_name, param_value, distribution_json",
+        "trial_values": "objective, value, value_type",
+        "trial_intermediate_values": "step, intermediate_value, intermediate_value_type",
+        "trial_user_attributes": "key, value_json",
+    }
+    columns = copies.pop("trials").replace("number", f"number + k * {MODELS}")
+    with engine.begin() as connection:
+        connection.execute(
+            text(
+                f"INSERT INTO trials ({columns.replace(f' + k * {MODELS}', '')}) SELECT {columns} "
+                "FROM trials, generate_series(1, :copies) k"
+            ),
+            {"copies": trials // MODELS - 1},
+        )
+        for table, names in copies.items():
+            connection.execute(
+                text(
+                    f"INSERT INTO {table} (trial_id, {names}) SELECT copy.trial_id, {names} FROM "
+                    f"{table} JOIN trials model USING (trial_id) JOIN trials copy ON "
+                    f"copy.number % {MODELS} = model.number AND copy.number >= {MODELS}"
+                )
+            )
