@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import enum
 import gc
+import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -171,6 +172,6 @@ def _curve(trial: FrozenTrial, record: TrialRecord) -> Curve:
         sorted(
             (step, value)
             for step, value in trial.intermediate_values.items()
-            if step < STAGE_2_STEP
+            if step < STAGE_2_STEP and math.isfinite(value)
         )
     )

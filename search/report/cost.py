@@ -45,6 +45,7 @@ def cost(data: Collected) -> Figure:
         y=around([100 * one.accuracy for one in paid]),
         x_title="seconds of stage 1" + (", logarithmic" if log else ""),
         y_title=f"accuracy on {data.gate_title}, %",
+        points=len(paid),
     )
     front = frontier(paid)
     plot.line([plot.at(one.seconds, 100 * one.accuracy) for one in front], "stood")

@@ -38,6 +38,7 @@ def history(data: Collected) -> Figure:
         y=around([*heights, threshold, STOOD_AT, TARGET]),
         x_title="trial",
         y_title="TPE score",
+        points=len(numbers),
     )
     plot.at_the_foot([trial.number for trial in no_score], "untrained")
     plot.crosses([plot.at(trial.number, _height(trial)) for trial in gate], "gate")

@@ -48,9 +48,18 @@ def importances(data: Collected) -> Figure:
             f"{data.gate_title} ({who}) are too few; PED-ANOVA compares the best tenth with all, "
             f"which takes {FEWEST} or more.",
         )
+    top = math.ceil(TOP_SHARE * len(scored))
+    ordered = sorted((value for _, value in scored), reverse=True)
+    if ordered[top - 1] == ordered[-1]:
+        return Figure(
+            key="importances",
+            title=title,
+            sentence=f"Left out: of {words.count(len(scored), 'trial')} ({who}) no best tenth can "
+            f"be told, for the score of all but {ordered.index(ordered[-1]):,} is "
+            f"{words.score(ordered[-1])}.",
+        )
     found = evaluate(scored)
     ranked = sorted(found.items(), key=lambda item: (-item[1], item[0]))
-    top = math.ceil(TOP_SHARE * len(scored))
     sentence = (
         f"Over {words.count(len(scored), 'trial')} ({who}; PED-ANOVA, Optuna's default), what "
         f"tells the best {top:,} on {data.gate_title} from all"

@@ -15,6 +15,9 @@ from search.report.scales import Scale
 WIDTH, HEIGHT = 480, 290
 """Units of the drawing; the page stretches it to its column."""
 LEFT, RIGHT, TOP, BOTTOM = 52, 12, 14, 46
+CROWD = 600
+"""Points from which marks of the usual size would be one area."""
+
 LETTER = 7.2
 """Width of a letter, about."""
 
@@ -28,6 +31,7 @@ class Plot:
         x, y: the scales.
         x_title, y_title: what they are of, with the unit.
         width, height: of the drawing.
+        points: how many there will be; of many, each is drawn small.
     """
 
     def __init__(
@@ -39,7 +43,10 @@ class Plot:
         y_title: str,
         width: int = WIDTH,
         height: int = HEIGHT,
+        points: int = 0,
     ) -> None:
+        self._crowded = points > CROWD
+        self._half = 1.5 if self._crowded else 3.0
         self._x, self._y = x, y
         self.width, self.height = width, height
         self._right, self._bottom = width - RIGHT, height - BOTTOM
@@ -61,11 +68,13 @@ class Plot:
         self._path("".join(f"M{n(p[0])} {n(p[1])}h0" for p in points if p), f"dots {style}")
 
     def crosses(self, points: Iterable[Point | None], style: str) -> None:
-        shape = "m-3-3l6 6m0-6l-6 6"
+        half, whole = n(self._half), n(2 * self._half)
+        shape = f"m-{half}-{half}l{whole} {whole}m0-{whole}l-{whole} {whole}"
         self._path("".join(f"M{n(p[0])} {n(p[1])}{shape}" for p in points if p), f"marks {style}")
 
     def triangles(self, points: Iterable[Point | None], style: str) -> None:
-        shape = "m0-4l4 7h-8z"
+        half = self._half + 1
+        shape = f"m0-{n(half)}l{n(half)} {n(1.75 * half)}h-{n(2 * half)}z"
         self._path("".join(f"M{n(p[0])} {n(p[1])}{shape}" for p in points if p), f"marks {style}")
 
     def at_the_foot(self, values: Iterable[object], style: str) -> None:
@@ -110,7 +119,8 @@ class Plot:
             alt: what it shows, for those who do not see it.
         """
         inside = Markup("").join([*self._parts, *self._over])
-        return drawing(inside, alt=alt, width=self.width, height=self.height)
+        style = "many" if self._crowded else "few"
+        return drawing(inside, alt=alt, width=self.width, height=self.height, style=style)
 
     def _path(self, way: str, style: str) -> None:
         if way:
@@ -145,11 +155,11 @@ class Plot:
         return Markup("").join(parts)
 
 
-def drawing(inside: Markup, *, alt: str, width: int, height: int) -> Markup:
+def drawing(inside: Markup, *, alt: str, width: int, height: int, style: str = "few") -> Markup:
     """An SVG element that a screen reader reads as one picture."""
-    return Markup('<svg viewBox="0 0 {} {}" role="img" aria-label="{}">{}</svg>').format(
-        width, height, alt, inside
-    )
+    return Markup(
+        '<svg class="{}" viewBox="0 0 {} {}" role="img" aria-label="{}">{}</svg>'
+    ).format(style, width, height, alt, inside)
 
 
 def text(x: float, y: float, words: str, style: str, *, anchor: str = "middle") -> Markup:

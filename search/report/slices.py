@@ -36,6 +36,7 @@ def slices(data: Collected) -> Figure:
             y_title="local TPE score",
             width=320,
             height=240,
+            points=len(data.measured),
         )
         for passed in (False, True):
             points = [

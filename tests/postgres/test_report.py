@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -251,6 +252,18 @@ def test_all_complete_and_none_pruned(engine: Engine, database_url: str) -> None
     assert "Neither gate nor bound stopped a trial." in page.text["savings"]
 
 
+def test_equal_scores_have_no_importances(engine: Engine, database_url: str) -> None:
+    with a_search(engine, trials=25) as one:
+        for _ in range(22):
+            one.end({"cifar10": 0.7})
+    page = ParsedPage(render(collected(database_url)))
+    assert page.drawings["importances"] == 0
+    assert (
+        "Left out: of 22 trials (22 pruned at the gate) no best tenth"
+        in (page.text["importances"])
+    )
+
+
 def test_trials_told_by_others_do_not_stop_it(engine: Engine, database_url: str) -> None:
     with a_search(engine) as one:
         one.end({"cifar10": 0.78})
@@ -323,7 +336,8 @@ def fill(engine: Engine, one: Told, trials: int) -> None:
         accuracies = GOOD | {"cifar10": accuracy}
         effort = Effort(epochs=12, seconds_stage1=5.0 + number % 90, seconds_stage2=30.0)
         results = {n: SetResult(accuracy=a, weights="ema") for n, a in accuracies.items()}
-        gated = judge.after_set({"cifar10": results["cifar10"]}, effort, None)
+        stage1 = replace(effort, seconds_stage2=0.0)
+        gated = judge.after_set({"cifar10": results["cifar10"]}, stage1, None)
         verdict = gated or judge.after_set(results, effort, None)
         assert verdict is not None
         return optuna.trial.create_trial(
