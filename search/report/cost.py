@@ -15,7 +15,9 @@ WIDE = 8.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Paid:
+class Paid:
+    """What one trial took on the gate's set (seconds) and reached there (0..1)."""
+
     number: int
     seconds: float
     accuracy: float
@@ -26,7 +28,7 @@ def cost(data: Collected) -> Figure:
     """Stage 1 alone: a stopped trial has no other, so that all are compared alike."""
     title = "Accuracy against cost"
     paid = [
-        _Paid(
+        Paid(
             number=trial.number,
             seconds=trial.verdict.effort.seconds_stage1,
             accuracy=trial.verdict.gate_accuracy,
@@ -66,16 +68,16 @@ def cost(data: Collected) -> Figure:
     )
 
 
-def frontier(paid: list[_Paid]) -> list[_Paid]:
+def frontier(paid: list[Paid]) -> list[Paid]:
     """Those to which no other was both cheaper and at least as accurate, cheapest first."""
-    found: list[_Paid] = []
+    found: list[Paid] = []
     for one in sorted(paid, key=lambda p: (p.seconds, -p.accuracy)):
         if not found or one.accuracy > found[-1].accuracy:
             found.append(one)
     return found
 
 
-def _sentence(paid: list[_Paid], front: list[_Paid], passed: list[_Paid]) -> str:
+def _sentence(paid: list[Paid], front: list[Paid], passed: list[Paid]) -> str:
     if len(paid) == 1:
         only = paid[0]
         return (
