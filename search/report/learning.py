@@ -98,7 +98,7 @@ def _sentence(data: Collected, passed: int, stopped: dict[int, Curve]) -> str:
     if stopped:
         nearest = max(curve[-1][1] for curve in stopped.values())
         parts.append(
-            f"{words.count(len(stopped), 'trial')} stayed below it, the nearest by "
+            f"{words.count(len(stopped), 'trial')} stayed below the gate, the nearest by "
             f"{words.score(threshold - nearest)}"
         )
         gains = [gain for curve in stopped.values() if (gain := _last_gain(curve)) is not None]
