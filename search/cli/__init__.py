@@ -30,6 +30,7 @@ COMMANDS = (
     "status",
     "dashboard",
     "export",
+    "report",
     "backup",
     "restore",
     "recalculate",

@@ -11,6 +11,7 @@ import pandas as pd
 from search.score.seeds import OVER_ALL
 from search.study.trial_attributes import accuracy_key, tpe_key
 from search.study.trial_record import TrialRecord, best_first
+from search.study.verdict import Ending
 from search.terminal import WideTable
 
 if TYPE_CHECKING:
@@ -90,10 +91,20 @@ def _numbers(trial: TrialRecord, names: Sequence[str]) -> dict[str, float | None
     }
 
 
-def saved_by_gate(trials: Sequence[TrialRecord]) -> Saved:
-    """Stopped trials times the mean stage 2 of the complete ones."""
+def saved_by_gate(trials: Sequence[TrialRecord], *, ending: Ending | None = None) -> Saved:
+    """Stopped trials times the mean stage 2 of the complete ones.
+
+    Args:
+        trials: of the search.
+        ending: only those stopped in this way; None for all.
+    """
     complete = [trial for trial in trials if trial.complete]
-    stopped = [trial for trial in trials if trial.state == "pruned"]
+    stopped = [
+        trial
+        for trial in trials
+        if trial.state == "pruned"
+        and (ending is None or (trial.verdict is not None and trial.verdict.ending is ending))
+    ]
     lengths = [t.verdict.effort.seconds_stage2 for t in complete if t.verdict is not None]
     if not lengths:
         return Saved(stopped=len(stopped), passed=len(complete), stage2_seconds=None, hours=None)

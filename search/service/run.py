@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from rich.console import Console
+from rich.text import Text
 
 from nkat_errors import BadInput, NkatError
 from search.exit_codes import EXIT_INTERRUPTED
@@ -17,6 +18,7 @@ from search.file.load import load_search_file
 from search.file.search_file import SearchFile
 from search.logs import set_up_logging
 from search.outputs import check_output
+from search.report.page import REPORT_NAME, Report
 from search.service.supervision import RunPlan, cut_down_line, dashboard, run_to_end
 from search.study.create import create_study
 from search.study.nearest import nearest, none_passed
@@ -130,6 +132,7 @@ def _conclude(session: Session, out: Path, *, stopped: bool, results: Console) -
     if ranked:
         BestFile.of_trial(ranked[0], search, study=study).save(out)
         results.print(plain(f"best configuration: {out.resolve()}"), soft_wrap=True)
+    results.print(_report(session, out.with_name(REPORT_NAME)), soft_wrap=True)
     if stopped:
         if not ranked:
             results.print(plain(f"So far {none_passed(trials)}."), soft_wrap=True)
@@ -146,3 +149,15 @@ def _conclude(session: Session, out: Path, *, stopped: bool, results: Console) -
         f"no best.yaml: {none_passed(trials)}{written}.  Train longer, lower the gate, or see "
         "`nkat-search explain` for what the gate needs"
     )
+
+
+def _report(session: Session, path: Path) -> Text:
+    """The line that links the search's page, or says why there is none.
+
+    A search of days must not end as failed because its picture could not be drawn.
+    """
+    try:
+        Report.of(session).save(path)
+    except Exception as error:
+        return plain(f"WARNING: no report: {type(error).__name__}: {error}", "bold yellow")
+    return plain(f"report: {path.resolve().as_uri()}")
