@@ -202,6 +202,7 @@ def test_help_teaches_and_is_quick_to_import():
     for command in (
         "create",
         "export",
+        "report",
         "recalculate",
         "verify",
         "train",
