@@ -27,8 +27,8 @@ from model.fast import blocks as trunk
 from model.fast import embed_and_head as ends
 from model.fast.engine import Engine, predicted_bytes
 from model.fast.launch import RowLaunch
-from model.fast.run_values import shape_of, table_rows
 from model.fast.limits import why_not
+from model.fast.run_values import shape_of, table_rows
 from model.fast.runner import FastRunner, FastRunners, draw_mixes
 from model.fast.warm_cache import WarmCache
 from model.training.state import TrainingParts
@@ -336,9 +336,7 @@ def test_what_the_fast_path_leaves_to_the_plain_one(
 
 def test_the_plain_path_knows_why_it_was_taken() -> None:
     config = small()
-    runner = FastRunners()(
-        model_config=config, train_config=RECIPE, train=images(config), seed=0
-    )
+    runner = FastRunners()(model_config=config, train_config=RECIPE, train=images(config), seed=0)
     assert isinstance(runner, PlainRunner)
     assert runner.plain_because == "the device is cpu"
     assert fast_runner(config, images(config)).plain_because is None
