@@ -63,10 +63,12 @@ class ModelConfig(Config):
     RULES = (grey_or_rgb, heads_divide, split_heads_are_8)
 
     image_size: Annotated[
-        int, Field(ge=1, description="side of the square input"), Unit("pixels")
+        int, Field(ge=1, le=1024, description="side of the square input"), Unit("pixels")
     ] = 32
     channels: Annotated[int, Field(ge=1, description="1 (grey) or 3 (RGB)")] = 3
-    classes: Annotated[int, Field(ge=1, description="number of labels, 0..classes-1")] = 10
+    classes: Annotated[
+        int, Field(ge=1, le=100_000, description="number of labels, 0..classes-1")
+    ] = 10
     conv_stem: Annotated[
         ConvStem,
         Field(
@@ -78,18 +80,19 @@ class ModelConfig(Config):
         int,
         Field(
             ge=1,
+            le=1024,
             description="kernel and stride of the patch embedding, on the stem's output; inputs "
             "that do not divide are padded, never cropped",
         ),
         Unit("pixels"),
     ] = 2
     embed_dim: Annotated[
-        int, Field(ge=1, description="features of a token, a multiple of heads")
+        int, Field(ge=1, le=65_536, description="features of a token, a multiple of heads")
     ] = 384
-    depth: Annotated[int, Field(ge=1, description="transformer blocks")] = 7
-    heads: Annotated[int, Field(ge=1, description="attention heads")] = 8
+    depth: Annotated[int, Field(ge=1, le=1000, description="transformer blocks")] = 7
+    heads: Annotated[int, Field(ge=1, le=1024, description="attention heads")] = 8
     mlp_ratio: Annotated[
-        float, Field(gt=0, description="hidden features of the MLP / embed_dim")
+        float, Field(gt=0, le=64, description="hidden features of the MLP / embed_dim")
     ] = 2.0
     pool: Annotated[Pool, Field(description="mean of the tokens, or a cls token of its own")] = (
         "mean"
@@ -108,7 +111,8 @@ class ModelConfig(Config):
         float, Field(gt=0, description="softmax temperature of the attention")
     ] = 0.65
     top_k: Annotated[
-        int | None, Field(ge=1, description="keys kept per query by rank; null keeps all")
+        int | None,
+        Field(ge=1, le=1_000_000, description="keys kept per query by rank; null keeps all"),
     ] = 6
     top_p: Annotated[
         float, Field(gt=0, le=1, description="keys kept per query by mass; 1 keeps all")

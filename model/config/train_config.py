@@ -46,11 +46,17 @@ class TrainConfig(Config):
     RULES = (mixes_share_the_batches,)
 
     epochs: Annotated[
-        int, Field(ge=1, description="passes over the training images"), Unit("epochs")
+        int,
+        Field(ge=1, le=1_000_000, description="passes over the training images"),
+        Unit("epochs"),
     ] = 40
     batch_size: Annotated[
         int,
-        Field(ge=1, description="images a step (the source gives none; its earlier code used 32)"),
+        Field(
+            ge=1,
+            le=1_000_000,
+            description="images a step (the source gives none; its earlier code used 32)",
+        ),
         Unit("images"),
     ] = 128
     optimizer: Annotated[
@@ -99,18 +105,21 @@ class TrainConfig(Config):
         float, Field(gt=0, description="alpha of both mixes' Beta(alpha, alpha)")
     ] = 1.0
     randaugment_ops: Annotated[
-        int, Field(ge=0, description="RandAugment operations an image gets; 0 turns it off")
+        int,
+        Field(ge=0, le=100, description="RandAugment operations an image gets; 0 turns it off"),
     ] = 2
     randaugment_magnitude: Annotated[
         int, Field(ge=0, le=30, description="RandAugment's magnitude on torchvision's scale")
     ] = 9
     cutout: Annotated[
         int,
-        Field(ge=0, description="side of the square that is blanked; 0 turns it off"),
+        Field(ge=0, le=1024, description="side of the square that is blanked; 0 turns it off"),
         Unit("pixels"),
     ] = 8
     crop_padding: Annotated[
-        int, Field(ge=0, description="padding of the random crop; 0 turns it off"), Unit("pixels")
+        int,
+        Field(ge=0, le=1024, description="padding of the random crop; 0 turns it off"),
+        Unit("pixels"),
     ] = 4
     flip: Annotated[
         bool, Field(description="horizontal flips; never on sets of digits and letters")

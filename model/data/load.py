@@ -76,8 +76,12 @@ def resolve_data_dir(data_dir: Path | None) -> Path | None:
     named = data_dir or os.environ.get(DATA_DIR_VARIABLE)
     if not named:
         return None
-    folder = Path(named).expanduser()
-    if not folder.is_dir():
+    folder = _expanded(named)
+    try:
+        there = folder.is_dir()
+    except OSError:  # a name too long for the file system, for one
+        there = False
+    if not there:
         raise BadInput(
             f"data folder {folder} does not exist: correct --data-dir ({DATA_DIR_VARIABLE}), or "
             "leave it out to let the sets be downloaded"
@@ -88,7 +92,14 @@ def resolve_data_dir(data_dir: Path | None) -> Path | None:
 def resolve_cache_dir(cache_dir: Path | None) -> Path:
     """Where downloads are kept (created when needed, not here)."""
     named = cache_dir or os.environ.get(CACHE_DIR_VARIABLE)
-    return Path(named).expanduser() if named else platformdirs.user_cache_path("nkat-search")
+    return _expanded(named) if named else platformdirs.user_cache_path("nkat-search")
+
+
+def _expanded(named: Path | str) -> Path:
+    try:
+        return Path(named).expanduser()
+    except RuntimeError as error:
+        raise BadInput(f"folder {named}: there is no such user") from error
 
 
 def find_prepared(name: str, *, data_dir: Path | None) -> Path | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -116,7 +117,7 @@ def train(
         check_output(out)
     model_fields, train_fields = split_recipe(recipe)
     chosen = choose(config, model=model_fields, train=train_fields)
-    if validation is not None and not validation > 0:
+    if validation is not None and not 0 < validation < math.inf:
         raise BadInput(f"--validation {validation:g}: must be a share in (0, 1) or a count >= 1")
     entries = [
         with_options(

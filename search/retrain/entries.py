@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from model.data.load import require_name
 from nkat_errors import BadInput
 from search.export.configuration import Chosen
 from search.file.sections import DatasetSection, TrainSection
@@ -22,7 +23,7 @@ def entries_of(chosen: Chosen, dataset: str | None) -> list[DatasetSection]:
             gate's.
 
     Raises:
-        BadInput: the file does not name it.
+        BadInput: the file does not name it, or it cannot be a name.
     """
     if chosen.best is not None:
         entries = [one.entry() for one in chosen.best.datasets]
@@ -37,7 +38,9 @@ def entries_of(chosen: Chosen, dataset: str | None) -> list[DatasetSection]:
         entry = chosen.search_file.dataset(dataset or chosen.gate[0])
         held_out = chosen.search_file.held_out(entry)
         return [entry.model_copy(update={"validation": held_out, "alternatives": ()})]
-    return [DatasetSection(name=dataset or chosen.gate[0], validation=HELD_OUT)]
+    name = dataset or chosen.gate[0]
+    require_name(name)
+    return [DatasetSection(name=name, validation=HELD_OUT)]
 
 
 def with_options(

@@ -13,7 +13,7 @@ from model.config import ModelConfig, Optimizer, TrainConfig
 from model.data.device import DeviceSet
 from model.data.info import DatasetInfo
 from model.fast.engine import Engine
-from model.fast.runner import FastRunner, FastRunners
+from model.fast.runner import FastRunner, FastRunners, draw_mixes
 from model.kernels import triton_attention as kernel
 from model.kernels.reference import reference_attention
 from model.training.state import TrainingState
@@ -58,17 +58,42 @@ def relative(got: torch.Tensor, want: torch.Tensor) -> float:
     return float(difference / want.detach().double().norm())
 
 
+MASS_MARGIN = 1e-4
+"""The kernel computes scores and masses in float32 from exact bf16 products: its masses are
+within 5e-6 of float64's, a twentieth of this."""
+
+
+def near_the_threshold(
+    q: torch.Tensor, k: torch.Tensor, *, top_k: int | None, top_p: float
+) -> torch.Tensor:
+    """bool [batch, heads, N]: some key's mass before it lies within the margin of p."""
+    scores = q.detach().double() @ k.detach().double().mT / (q.shape[-1] ** 0.5 * 0.65)
+    if top_p >= 1:
+        return torch.zeros(scores.shape[:-1], dtype=torch.bool, device=scores.device)
+    values = scores.sort(dim=-1, descending=True).values
+    mass = torch.softmax(values[..., :top_k], dim=-1)
+    before = mass.cumsum(-1) - mass
+    return ((before - top_p).abs() < MASS_MARGIN).any(-1)
+
+
 @pytest.mark.parametrize(
     ("tokens", "head_dim"),
     [(5, 48), (16, 64), (17, 48), (49, 56), (64, 48), (65, 64), (130, 48), (256, 64), (257, 48)],
 )
-@pytest.mark.parametrize(("top_k", "top_p"), [(6, 1.0), (None, 1.0), (20, 1.0)])
+@pytest.mark.parametrize(
+    ("top_k", "top_p"), [(6, 1.0), (None, 1.0), (20, 1.0), (6, 0.8), (None, 0.9), (20, 0.6)]
+)
 def test_attention_in_bf16(tokens: int, head_dim: int, top_k: int | None, top_p: float) -> None:
+    """Rows whose mass comes near p before some key are left out: there rounding decides
+    whether that key is kept, and either answer is right."""
     generator = torch.Generator("cuda").manual_seed(tokens)
     shape = (3, tokens, 3, 4, head_dim)
     qkv = torch.randn(shape, device="cuda", generator=generator).bfloat16().requires_grad_()
     do = torch.randn(3, 4, tokens, head_dim, device="cuda", generator=generator).bfloat16()
     q, k, v = (part.transpose(1, 2) for part in qkv.unbind(2))
+    clear = ~near_the_threshold(q, k, top_k=top_k, top_p=top_p)
+    assert float(clear.float().mean()) > 0.85
+    do = do * clear[..., None]  # no gradient comes from the others
     out = kernel.triton_attention(
         q, k, v, temperature=0.65, top_k=top_k, top_p=top_p, dropout_p=0.0, seed=None
     )
@@ -77,7 +102,7 @@ def test_attention_in_bf16(tokens: int, head_dim: int, top_k: int | None, top_p:
     q, k, v = (part.transpose(1, 2) for part in exact.unbind(2))
     want = reference_attention(q, k, v, temperature=0.65, top_k=top_k, top_p=top_p)
     (wanted,) = torch.autograd.grad(want, exact, do.double())
-    assert relative(out, want) < 5e-3
+    assert relative(out[clear], want[clear]) < 5e-3
     assert relative(got, wanted) < 1e-2
 
 
@@ -122,11 +147,73 @@ CASES: list[dict[str, Any]] = [
 ]
 
 
+def losses_of_the_same_draws(
+    fast: FastRunner, plain: PlainRunner, *, epochs: int
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Losses [epochs, steps] of both, on the same batches, augmented and mixed alike."""
+    engine, train, parts = fast._engine, plain.state.train, plain.state
+    generator = torch.Generator(train.device).manual_seed(5)
+    plain.state.network.train()
+    losses: tuple[list[torch.Tensor], list[torch.Tensor]] = ([], [])
+    for epoch in range(epochs):
+        order = torch.randperm(len(train), generator=generator, device=train.device)
+        uniform = parts.augment.draw(len(train), generator)
+        mixes = draw_mixes(parts.mix, engine.steps, generator)
+        engine.batches.mix.copy_(mixes)
+        engine.batches.augment(train, parts.augment, order=order, uniform=uniform)
+        engine.values.counter[:1].fill_(epoch * engine.steps)
+        engine.run_epoch(seed=torch.zeros(1, dtype=torch.int64, device=train.device))
+        losses[0].append(engine.losses.view(engine.steps, -1).mean(1).clone())
+        chosen, rows = order.split(BATCH), uniform.split(BATCH)
+        steps = [
+            plain.step(chosen[i], epoch * engine.steps + i, uniform=rows[i], mix=mixes[i])
+            for i in range(engine.steps)
+        ]
+        losses[1].append(torch.stack(steps))
+    return torch.stack(losses[0]).double(), torch.stack(losses[1]).double()
+
+
+def norm_of(runner: FastRunner | PlainRunner) -> float:
+    return sum(float(p.detach().norm()) for p in runner.state.network.parameters())
+
+
+@OPTIMIZERS
+@pytest.mark.parametrize("changes", CASES)
+def test_captured_epochs_equal_the_plain_twins(
+    changes: dict[str, Any], optimizer: Optimizer
+) -> None:
+    """Same weights, same draws, no dropout: only where bf16 rounds differs.
+
+    How much that may be was measured on the plain path, bf16 against float32, these cases:
+    0.01 % of the first step's loss, 0.5 % of an epoch's mean, 0.04 % of the weights' norm
+    after four epochs (single steps up to 5 %).  Three times that and more is allowed, since
+    the captured step keeps its activations in bf16 where autocast has some in float32.
+    """
+    values = {"embed_dim": 64, "depth": 2, "dropout_attn": 0.0, "dropout_embed": 0.0, **changes}
+    config = ModelConfig(**values)
+    train = noise(config)
+    recipe = replace(RECIPE, optimizer=optimizer)
+    fast = FastRunners()(model_config=config, train_config=recipe, train=train, seed=1)
+    assert isinstance(fast, FastRunner)
+    plain = PlainRunner(model_config=config, train_config=recipe, train=train, seed=1)
+    got, want = losses_of_the_same_draws(fast, plain, epochs=4)
+    assert float((got[0, 0] - want[0, 0]).abs() / want[0, 0]) < 0.002
+    assert float(((got - want).mean(1) / want.mean(1)).abs().max()) < 0.02
+    assert float(got[3].mean()) < float(got[0].mean())
+    assert abs(norm_of(fast) - norm_of(plain)) < 0.002 * norm_of(plain)
+
+
 @OPTIMIZERS
 @pytest.mark.parametrize("changes", CASES)
 def test_captured_epochs_learn_as_the_plain_twin_does(
     changes: dict[str, Any], optimizer: Optimizer
 ) -> None:
+    """With dropout and draws of their own: what differs is chance.
+
+    An epoch's loss of six plain runs with other draws had a standard deviation of 0.6 % in
+    the first epoch and 2.2 % later; two runs differ by 1.41 of that, and four times as much
+    is allowed.
+    """
     config = ModelConfig(**{"embed_dim": 64, "depth": 2, **changes})
     train = noise(config)
     recipe = replace(RECIPE, optimizer=optimizer)
@@ -135,14 +222,12 @@ def test_captured_epochs_learn_as_the_plain_twin_does(
     plain = PlainRunner(model_config=config, train_config=recipe, train=train, seed=1)
     first = fast.train_epoch(0)
     plain_first = plain.train_epoch(0)
-    assert abs(float(first) - float(plain_first)) < 0.15 * float(plain_first)
+    assert abs(float(first) - float(plain_first)) < 0.035 * float(plain_first)
     for epoch in range(1, 4):
         last, plain_last = fast.train_epoch(epoch), plain.train_epoch(epoch)
     assert float(last) < float(first)
-    assert abs(float(last) - float(plain_last)) < 0.2 * float(plain_last)
-    norm_fast = sum(float(p.detach().norm()) for p in fast.state.network.parameters())
-    norm_plain = sum(float(p.detach().norm()) for p in plain.state.network.parameters())
-    assert abs(norm_fast - norm_plain) < 0.05 * norm_plain
+    assert abs(float(last) - float(plain_last)) < 0.125 * float(plain_last)
+    assert abs(norm_of(fast) - norm_of(plain)) < 0.05 * norm_of(plain)
 
 
 @OPTIMIZERS
