@@ -12,6 +12,7 @@ UV     := $(shell command -v uv 2>/dev/null)
 # Options of `nkat-search run`, for example: make search ARGS="--data-dir ~/images"
 ARGS   ?=
 # Options of pytest, for example: make test TESTS="tests/unit -k gate"
+# One test after another, in one process: make test TESTS="-n 0"
 TESTS  ?=
 
 ifdef UV
@@ -28,7 +29,8 @@ search: $(VENV)/.installed
 	$(BIN)/nkat-search run $(ARGS)
 
 test: $(VENV)/.installed-dev
-	$(BIN)/python -m pytest -m "not gpu and not compose and not browser" $(TESTS)
+	$(BIN)/python -m pytest -n logical --maxprocesses 4 --dist worksteal \
+	  -m "not gpu and not compose and not browser" $(TESTS)
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .

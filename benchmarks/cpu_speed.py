@@ -108,8 +108,8 @@ def ours(model: ModelConfig, recipe: TrainConfig, data: DeviceSet, *, last: bool
         done += 1
 
     if last:
-        runner.parts.network.to(memory_format=torch.channels_last)
-        network, forward = runner.parts.network, runner.parts.network.forward
+        runner.state.network.to(memory_format=torch.channels_last)
+        network, forward = runner.state.network, runner.state.network.forward
 
         def channels_last(images: torch.Tensor) -> torch.Tensor:
             return forward(images.contiguous(memory_format=torch.channels_last))

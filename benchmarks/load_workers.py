@@ -25,7 +25,6 @@ from optuna.trial import TrialState
 
 from search.file.load import parse_search_text
 from search.file.search_file import SearchFile
-from search.objective.judge import Judge, SetResult
 from search.objective.messages import Finished
 from search.objective.simulated_trainer import Rehearsal, RehearsedSetTrainer
 from search.worker.signals import signal_when_parent_dies
@@ -95,22 +94,12 @@ class Results:
     """What a trial with given parameters reports, as the real objective would."""
 
     def __init__(self, search: SearchFile) -> None:
-        self._search = search
         self._trainer = RehearsedSetTrainer(search=search, plan=Rehearsal())
 
     def of(self, params: dict[str, Any]) -> tuple[float, Finished]:
         """The gate's score (the intermediate value) and the end of the trial."""
-        judge = Judge(search=self._search, params=params, trainer_facts=self._trainer.facts)
-        results = {
-            name: SetResult(
-                accuracy=accuracy, weights="raw", epochs=40, seconds=1.0, images_per_s=1.0
-            )
-            for name, accuracy in self._trainer.final_results(params).items()
-        }
-        gate = self._search.gate.dataset
-        stage_1 = {gate: results[gate]}
-        ending = judge.gate(stage_1) or judge.complete(results)
-        return judge.local(results[gate].accuracy), ending
+        ending = self._trainer.finished(params)
+        return ending.verdict.gate.score, ending
 
 
 def ours(order: Order, barrier: Any) -> None:
@@ -152,10 +141,10 @@ def ours(order: Order, barrier: Any) -> None:
         board.report(claim, step=1, value=score)
         board.finish(
             claim,
-            state=TrialState.COMPLETE if ending.state == "complete" else TrialState.PRUNED,
-            value=ending.value,
-            user_attrs=ending.user_attrs | {"attempt": claim.attempt, "worker": str(worker)},
-            constraints=ending.constraints,
+            state=TrialState.COMPLETE if ending.verdict.complete else TrialState.PRUNED,
+            value=ending.verdict.value,
+            user_attrs=ending.attributes(attempt=claim.attempt, worker=str(worker)),
+            constraints=ending.verdict.constraints,
         )
         told = time.perf_counter()
         _note(record, asked - began, told - telling, extra_s)
@@ -197,13 +186,13 @@ def plain(order: Order, barrier: Any) -> None:
         time.sleep(order.pace_s)
         marks["telling"], marks["sql"] = time.perf_counter(), statements.count
         trial.report(score, 1)
-        for key, value in (ending.user_attrs | {"attempt": 1, "worker": study_worker}).items():
+        for key, value in ending.attributes(attempt=1, worker=study_worker).items():
             trial.set_user_attr(key, value)
-        for key, violation in ending.constraints.items():
+        for key, violation in ending.verdict.constraints.items():
             trial.set_constraint(key, violation)
-        if ending.value is None:
+        if ending.verdict.value is None:
             raise optuna.TrialPruned
-        return ending.value
+        return ending.verdict.value
 
     tell = optuna.study._optimize._tell_with_warning
 

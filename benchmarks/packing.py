@@ -52,7 +52,7 @@ def child(seconds: float) -> None:
         runner.train_epoch(epochs + 1)
         torch.cuda.synchronize()
         epochs += 1
-    images = epochs * runner.parts.steps_per_epoch * runner.parts.batch_size
+    images = epochs * runner.state.steps_per_epoch * runner.state.batch_size
     print(images / (time.perf_counter() - start), flush=True)
 
 

@@ -45,11 +45,12 @@ from model.training.step import RunnerFactory
 from model.training.trainer import Trainer
 
 COLUMNS = (
-    "key", "plan", "name", "set", "checksum", "seed", "accuracy", "best", "accuracies", "raw",
-    "ema", "train_s", "seconds", "images_per_s", "tokens", "device", "torch", "date", "model",
-    "train",
+    "key", "plan", "name", "variant", "set", "checksum", "seed", "accuracy", "best",
+    "accuracies", "raw", "ema", "train_s", "seconds", "images_per_s", "tokens", "device",
+    "torch", "date", "model", "train",
 )  # fmt: skip
-"""accuracy: of the last epoch; best: of any epoch; accuracies, raw, ema: of each epoch (the
+"""variant: what the code did that no field says (of experiments that were not kept);
+accuracy: of the last epoch; best: of any epoch; accuracies, raw, ema: of each epoch (the
 better of the two, raw weights, averaged weights), JSON; train_s: seconds inside training
 steps; seconds: of the whole training."""
 
@@ -138,6 +139,7 @@ def train(run: Planned, sets: Sets, *, device: str, runners: RunnerFactory) -> d
         "key": run.key,
         "plan": run.plan,
         "name": run.name,
+        "variant": "",
         "set": run.dataset,
         "checksum": info.checksum[:12],
         "seed": run.seed,
@@ -170,7 +172,7 @@ def append_row(path: Path, row: dict[str, Any]) -> None:
     """One line, written whole; the heading first where the file is new."""
     new = not path.exists()
     with path.open("a", newline="") as stream:
-        writer = csv.DictWriter(stream, COLUMNS)
+        writer = csv.DictWriter(stream, COLUMNS, lineterminator="\n")
         if new:
             writer.writeheader()
         writer.writerow(row)
@@ -180,7 +182,8 @@ def show(rows: list[dict[str, str]]) -> str:
     """Mean and standard deviation over the seeds of each plan, name and set."""
     groups: dict[tuple[str, str, str], list[dict[str, str]]] = {}
     for row in rows:
-        groups.setdefault((row["plan"], row["name"], row["set"]), []).append(row)
+        name = ", ".join(filter(None, (row["name"], row["variant"])))
+        groups.setdefault((row["plan"], name, row["set"]), []).append(row)
     lines = []
     for (plan, name, dataset), group in groups.items():
         accuracies = [100 * float(row["accuracy"]) for row in group]

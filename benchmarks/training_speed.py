@@ -183,7 +183,7 @@ def main() -> None:
         train = TrainConfig(batch_size=batch, optimizer=optimizer)
         n = 2 if options.quick else 5
         runner, timing, ready = ours(model, train, data, n=n)
-        images = runner.parts.steps_per_epoch * batch
+        images = runner.state.steps_per_epoch * batch
         speed = images / timing.median_s
         mfu = speed * model_cost(model).training_flops / rate
         slow = None if options.quick else images / plain(model, train, data, n=1).median_s
@@ -194,7 +194,7 @@ def main() -> None:
             "batch": batch,
             "optimizer": optimizer,
             "images_per_s": speed,
-            "step_us": timing.median_s / runner.parts.steps_per_epoch * 1e6,
+            "step_us": timing.median_s / runner.state.steps_per_epoch * 1e6,
             "n": timing.n,
             "spread": timing.spread,
             "mfu": mfu,

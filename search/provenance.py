@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib.metadata
 import os
 import platform
-import re
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,18 +18,24 @@ REVISION_VARIABLE = "NKAT_REVISION"
 NOT_INSTALLED = "0+source"
 """The version of a source tree that is run as it lies there."""
 
-_NOTE = re.compile(
-    r"(?P<name>[\w-]+): (?P<source>\w+), (?P<size>\d+) images, sha256 (?P<checksum>[0-9a-f]+)"
-)
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DataSource:
-    """One data set as a worker found it."""
+    """One data set as a worker found it.
 
+    Args:
+        name: the search file's.
+        source: what model.data says of it: `prepared`, `torchvision`, `synthetic`, ...
+        train_size: its training images, before any limit or validation split.
+        checksum: SHA-256 of its arrays, hexadecimal.
+        stand_in_for: the set it replaced, if any.
+    """
+
+    name: str
     source: str
     train_size: int
     checksum: str
+    stand_in_for: str | None = None
 
 
 def code_version(folder: Path | None = None) -> str:
@@ -84,17 +89,3 @@ def package_versions() -> dict[str, str]:
         except importlib.metadata.PackageNotFoundError:
             continue
     return versions
-
-
-def read_data_note(note: str) -> dict[str, DataSource]:
-    """The sets of a trial's `data_note` attribute, by name.
-
-    The note reads `NAME: SOURCE, N images, sha256 HEX; ...`; parts of another form
-    (a remark) are left out.
-    """
-    return {
-        found["name"]: DataSource(
-            source=found["source"], train_size=int(found["size"]), checksum=found["checksum"]
-        )
-        for found in _NOTE.finditer(note)
-    }

@@ -1,7 +1,8 @@
-"""What every ring of tests may ask for: a real Postgres, one server a session.
+"""What every ring of tests may ask for: a real Postgres, one server a process of pytest.
 
 `database_url` is a fresh database with all tables (a copy of a template: some
-milliseconds), `empty_database_url` one without any.
+milliseconds), `empty_database_url` one without any.  Tests run in several processes
+(`make test`: pytest-xdist); each has a server of its own, which its tests may restart.
 """
 
 from __future__ import annotations
@@ -22,6 +23,8 @@ from storage.schema import ensure_schema
 
 # As the command line does it (search/cli/__init__.py): before torch is loaded.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+# The tests' networks are too small for threads, and the cores are for other tests.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 # Without a GPU the kernels run in Triton's interpreter.  Triton decides when it is loaded,
 # which any test may cause (torch's compiler loads it).
@@ -30,6 +33,13 @@ if not any(Path("/dev").glob("nvidia[0-9]*")):
 
 TEMPLATE = "with_tables"
 _numbers = itertools.count()
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Several processes share the tests: the long ones come first, so that none is left
+    to one process alone at the end."""
+    if hasattr(config, "workerinput"):
+        items.sort(key=lambda item: item.get_closest_marker("process") is None)
 
 
 @pytest.fixture(scope="session")

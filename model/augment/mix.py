@@ -14,8 +14,9 @@ from torch.nn import functional
 
 from model.config import TrainConfig
 
-_CHOICE, _CENTRE_Y, _CENTRE_X, _LAMBDA = range(4)
-_DRAWS = 4
+CHOICE, CENTRE_Y, CENTRE_X, LAMBDA = range(4)
+DRAWS = 4
+"""Random numbers of a batch, and their places: which mix, CutMix's centre, lambda."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,12 +78,12 @@ class Mix:
     def draw(self, generator: torch.Generator) -> torch.Tensor:
         """All random numbers of one batch: float32 [4]: choice, centre y, centre x and
         lambda ~ Beta(alpha, alpha)."""
-        uniform = torch.rand(_DRAWS, generator=generator, device=self._device)
+        uniform = torch.rand(DRAWS, generator=generator, device=self._device)
         if self.alpha == 1:  # Beta(1, 1) is the uniform distribution
             return uniform
         # A two-sided Dirichlet is Beta; float64, because a small alpha underflows float32.
         beta = torch._sample_dirichlet(self._concentration, generator=generator)[0, :1]
-        return torch.cat([uniform[:_LAMBDA], beta.to(torch.float32)])
+        return torch.cat([uniform[:LAMBDA], beta.to(torch.float32)])
 
     def apply(
         self, images: torch.Tensor, labels: torch.Tensor, draws: torch.Tensor
@@ -98,7 +99,7 @@ class Mix:
             images of the same shape, and their labels.
         """
         height, width = images.shape[2:]
-        choice, share = draws[_CHOICE], draws[_LAMBDA]
+        choice, share = draws[CHOICE], draws[LAMBDA]
         is_cutmix = choice < self.cutmix
         is_mixup = (choice >= self.cutmix) & (choice < self.cutmix + self.mixup)
 
@@ -122,9 +123,9 @@ def _box(draws: torch.Tensor, *, height: int, width: int) -> torch.Tensor:
     Returns:
         bool [height, width], True inside.
     """
-    radius = 0.5 * torch.sqrt(1 - draws[_LAMBDA])
+    radius = 0.5 * torch.sqrt(1 - draws[LAMBDA])
     inside = []
-    for column, side in ((_CENTRE_Y, height), (_CENTRE_X, width)):
+    for column, side in ((CENTRE_Y, height), (CENTRE_X, width)):
         centre = (draws[column] * side).floor()
         half = (radius * side).floor()
         pixel = torch.arange(side, device=draws.device)

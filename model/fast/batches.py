@@ -16,7 +16,7 @@ from model.data.device import DeviceSet
 from model.data.info import DatasetInfo
 from model.fast.kernels import images as image_kernels
 from model.fast.limits import MOST_COLUMNS
-from model.fast.run_values import Values
+from model.fast.run_values import RunValues
 from model.kernels.triton_launch import launch
 
 
@@ -25,7 +25,7 @@ def _tables(magnitude: int, size: int, device: torch.device) -> OperationTables:
     return operation_tables(magnitude=magnitude, image_size=size, device=device)
 
 
-class Pictures:
+class Batches:
     """Buffers for one epoch of `images` images of one kind.
 
     Args:
@@ -44,7 +44,7 @@ class Pictures:
         images: int,
         labels: int,
         steps: int,
-        values: Values,
+        values: RunValues,
         dtype: torch.dtype,
     ) -> None:
         self._info, self._values = info, values

@@ -28,7 +28,7 @@ _GELU_BLOCK = 1024
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Flats:
+class FlatBuffers:
     """The flat buffers of one network (`Layout` says what lies where).
 
     Args:
@@ -46,7 +46,7 @@ class Flats:
     high_grads: Tensor
 
     @classmethod
-    def empty(cls, layout: Layout, *, device: torch.device, dtype: torch.dtype) -> Flats:
+    def empty(cls, layout: Layout, *, device: torch.device, dtype: torch.dtype) -> FlatBuffers:
         def flat(count: int, kind: torch.dtype = torch.float32) -> Tensor:
             return torch.zeros(count, device=device, dtype=kind)
 
@@ -61,7 +61,7 @@ class Flats:
         )
 
 
-class Trunk:
+class BlockStack:
     """Buffers and kernels of the block stack for one batch size.
 
     Args:
@@ -79,7 +79,7 @@ class Trunk:
         config: ModelConfig,
         batch: int,
         layout: Layout,
-        flats: Flats,
+        flats: FlatBuffers,
         attention_values: Tensor,
         theta_weights: Tensor,
         seed: Tensor,

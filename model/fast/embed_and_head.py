@@ -6,8 +6,8 @@ import torch
 import triton
 from torch import Tensor
 
-from model.fast.blocks import Trunk
-from model.fast.kernels import embed_and_head as ends_kernels
+from model.fast.blocks import BlockStack
+from model.fast.kernels import embed_and_head as embed_kernels
 from model.fast.launch import NORM, POOL, width
 from model.fast.sums import column_sums
 from model.kernels.triton_launch import launch
@@ -18,11 +18,11 @@ _EMBED_PARTS = 16
 """Parts that the sum over the batch's images is cut into."""
 
 
-class Ends:
+class EmbedAndHead:
     """Buffers and kernels of both ends for one batch size.
 
     Args:
-        trunk: what lies between them.
+        blocks: what lies between them.
         dropout: float32 [1], of the embedding.
         smoothing: float32 [1], label smoothing.
         counter: int64 [2]: step of the run, step of the epoch.
@@ -32,21 +32,21 @@ class Ends:
     def __init__(
         self,
         *,
-        trunk: Trunk,
+        blocks: BlockStack,
         dropout: Tensor,
         smoothing: Tensor,
         counter: Tensor,
         losses: Tensor,
     ) -> None:
-        self.trunk, self.losses = trunk, losses
+        self.blocks, self.losses = blocks, losses
         self._dropout, self._smoothing, self._counter = dropout, smoothing, counter
-        config, layout, flats = trunk.config, trunk.layout, trunk.flats
-        self.labels = torch.zeros(trunk.batch, dtype=torch.int64, device=counter.device)
+        config, layout, flats = blocks.config, blocks.layout, blocks.flats
+        self.labels = torch.zeros(blocks.batch, dtype=torch.int64, device=counter.device)
         self.partners = torch.zeros_like(self.labels)
         self.share = torch.ones(1, device=counter.device)
         self._class = int(config.pool == "cls")
         self._classes_wide = max(16, int(triton.next_power_of_2(config.classes)))
-        batch, dim, tokens = trunk.batch, config.embed_dim, config.tokens
+        batch, dim, tokens = blocks.batch, config.embed_dim, config.tokens
         low = flats.copies.new_empty
         self.pooled = low(batch, dim)
         self.dpooled = flats.weights.new_empty(batch, dim)
@@ -62,21 +62,21 @@ class Ends:
         self._head_bias = layout.places["head.bias"].view(flats.weights)
 
     def _gradient(self, name: str) -> Tensor:
-        layout, flats = self.trunk.layout, self.trunk.flats
+        layout, flats = self.blocks.layout, self.blocks.flats
         return layout.places[name].view(flats.high_grads, first=layout.low)
 
     def embed(self, patches: Tensor) -> None:
-        """x[0] of the trunk from [batch * patches, dim] in the products' type."""
-        trunk, config = self.trunk, self.trunk.config
+        """x[0] of the blocks from [batch * patches, dim] in the products' type."""
+        blocks, config = self.blocks, self.blocks.config
         dim = config.embed_dim
-        launch(ends_kernels.embed_forward, (NORM.grid(trunk.rows),))(
+        launch(embed_kernels.embed_forward, (NORM.grid(blocks.rows),))(
             patches,
             self._position,
             self._class_token,
             self._dropout,
-            trunk.seed,
-            trunk.x[0],
-            trunk.rows,
+            blocks.seed,
+            blocks.x[0],
+            blocks.rows,
             TOKENS=config.tokens,
             CLASS=self._class,
             DIM=dim,
@@ -86,17 +86,17 @@ class Ends:
         )
 
     def embed_back(self) -> None:
-        """`dpatches` from the trunk's dx, and sums for `embed_gradients`."""
-        trunk, config = self.trunk, self.trunk.config
+        """`dpatches` from the blocks's dx, and sums for `embed_gradients`."""
+        blocks, config = self.blocks, self.blocks.config
         dim, tokens = config.embed_dim, config.tokens
-        launch(ends_kernels.embed_backward, (tokens, self._parts))(
-            trunk.dx,
+        launch(embed_kernels.embed_backward, (tokens, self._parts))(
+            blocks.dx,
             self._dropout,
-            trunk.seed,
+            blocks.seed,
             self.dpatches,
             self._partial,
-            trunk.batch,
-            triton.cdiv(trunk.batch, self._parts),
+            blocks.batch,
+            triton.cdiv(blocks.batch, self._parts),
             TOKENS=tokens,
             CLASS=self._class,
             DIM=dim,
@@ -106,7 +106,7 @@ class Ends:
 
     def embed_gradients(self) -> None:
         """Gradients of position, class token and patch bias, after `embed_back`."""
-        dim = self.trunk.config.embed_dim
+        dim = self.blocks.config.embed_dim
         position = self._gradient("position").view(1, -1)
         column_sums(self._partial, position)
         if self._class:
@@ -117,23 +117,23 @@ class Ends:
 
     def head(self) -> None:
         """Loss of every image and the gradient of the pooled tokens."""
-        trunk, config = self.trunk, self.trunk.config
-        layout, flats = trunk.layout, trunk.flats
+        blocks, config = self.blocks, self.blocks.config
+        layout, flats = blocks.layout, blocks.flats
         dim, last = config.embed_dim, 2 * config.depth
         norms, scalars = (
             layout.stack("norms", flats.weights),
             layout.stack("scalars", flats.weights),
         )
-        launch(ends_kernels.pool_forward, (trunk.batch,))(
-            trunk.x[last - 1],
-            trunk.z[config.depth - 1],
+        launch(embed_kernels.pool_forward, (blocks.batch,))(
+            blocks.x[last - 1],
+            blocks.z[config.depth - 1],
             norms[last, 2],
             scalars[1, config.depth - 1 :],
             norms[last, 0],
             norms[last, 1],
-            trunk.x[last],
-            trunk.mean[last],
-            trunk.rstd[last],
+            blocks.x[last],
+            blocks.mean[last],
+            blocks.rstd[last],
             self.pooled,
             TOKENS=config.tokens,
             FIRST=config.pool == "cls",
@@ -142,7 +142,7 @@ class Ends:
             ROWS=POOL.rows,
             num_warps=POOL.warps,
         )
-        launch(ends_kernels.head_loss, (triton.cdiv(trunk.batch, _HEAD_ROWS),))(
+        launch(embed_kernels.head_loss, (triton.cdiv(blocks.batch, _HEAD_ROWS),))(
             self.pooled,
             self._head,
             self._head_bias,
@@ -154,7 +154,7 @@ class Ends:
             self.losses,
             self.dlogits,
             self.dpooled,
-            trunk.batch,
+            blocks.batch,
             CLASSES=config.classes,
             WIDTH=self._classes_wide,
             DIM=dim,
@@ -165,7 +165,7 @@ class Ends:
 
     def head_gradients(self) -> None:
         """Gradients of the head's weights, any time after `head`."""
-        classes = self.trunk.config.classes
-        grad = self.trunk.layout.places["head.weight"].view(self.trunk.flats.low_grads)
+        classes = self.blocks.config.classes
+        grad = self.blocks.layout.places["head.weight"].view(self.blocks.flats.low_grads)
         torch.mm(self.dlogits.t()[:classes], self.pooled, out=grad)
         column_sums(self.dlogits[None], self._gradient("head.bias").view(1, -1), columns=classes)

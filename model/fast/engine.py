@@ -17,14 +17,14 @@ from torch import Tensor
 
 from model.config import ModelConfig, Optimizer
 from model.data.info import DatasetInfo
-from model.fast.batches import Pictures
-from model.fast.blocks import Flats, Trunk
-from model.fast.embed_and_head import Ends
+from model.fast.batches import Batches
+from model.fast.blocks import BlockStack, FlatBuffers
+from model.fast.embed_and_head import EmbedAndHead
 from model.fast.flat_layout import Layout, make_layout
 from model.fast.kernels import optimizer as optimizer_kernels
-from model.fast.muon import Group, make_groups
-from model.fast.run_values import Values, shape_of
-from model.fast.stem_stage import make_front, takes_plain_pictures
+from model.fast.muon import MuonGroup, make_groups
+from model.fast.run_values import RunValues, shape_of
+from model.fast.stem_stage import make_stem_stage, takes_plain_images
 from model.kernels.triton_launch import compiling_together, launch
 from model.network.vit import empty_network
 
@@ -69,20 +69,20 @@ class Engine:
         self.network, self.averaged = (empty_network(self.config, device=device) for _ in range(2))
         self.averaged.eval().requires_grad_(False)
         self.layout: Layout = make_layout(self.network, optimizer=optimizer)
-        self.flats = Flats.empty(self.layout, device=device, dtype=dtype)
+        self.flats = FlatBuffers.empty(self.layout, device=device, dtype=dtype)
         self.layout.bind(self.network, self.flats.weights)
         self.layout.bind(self.averaged, self.flats.average)
-        self.values = Values.empty(depth=config.depth, rows=table_rows, device=device)
+        self.values = RunValues.empty(depth=config.depth, rows=table_rows, device=device)
         self.losses = torch.zeros(steps * batch, device=device)
-        self.pictures = Pictures(
+        self.batches = Batches(
             info=info,
             images=steps * batch,
             labels=train_size,
             steps=steps,
             values=self.values,
-            dtype=dtype if takes_plain_pictures(self.network) else torch.float32,
+            dtype=dtype if takes_plain_images(self.network) else torch.float32,
         )
-        self.trunk = Trunk(
+        self.blocks = BlockStack(
             config=self.config,
             batch=batch,
             layout=self.layout,
@@ -91,31 +91,31 @@ class Engine:
             theta_weights=self.values.theta,
             seed=self.values.seed,
         )
-        self.ends = Ends(
-            trunk=self.trunk,
+        self.embed_and_head = EmbedAndHead(
+            blocks=self.blocks,
             dropout=self.values.dropout,
             smoothing=self.values.smoothing,
             counter=self.values.counter,
             losses=self.losses,
         )
-        self.front = make_front(
+        self.stem = make_stem_stage(
             network=self.network,
             layout=self.layout,
             flats=self.flats,
-            pictures=self.pictures.out,
+            images=self.batches.out,
             dtype=dtype,
         )
         places, flats = self.layout.places, self.flats
         self._patch_weight = places["patches.project.weight"].view(flats.copies)
         self._patch_bias = places["patches.project.bias"].view(flats.copies)
         self._patch_grad = places["patches.project.weight"].view(flats.low_grads)
-        self._patches = torch.empty_like(self.ends.dpatches)
+        self._patches = torch.empty_like(self.embed_and_head.dpatches)
         rows, pixels = len(self._patches), self._patch_weight.shape[1]
-        self._dpixels = self._patches.new_empty(rows if self.layout.front else 0, pixels)
+        self._dpixels = self._patches.new_empty(rows if self.layout.stem else 0, pixels)
         branches = _BRANCHES if device.type == "cuda" else 0
         self._branches = [_new_stream(device) for _ in range(branches)]
         self._squares = torch.zeros(optimizer_kernels.PARTS, device=device)
-        self._muon: tuple[Group, ...] = ()
+        self._muon: tuple[MuonGroup, ...] = ()
         if optimizer == "muon":
             self._muon = make_groups(
                 layout=self.layout, flats=flats, values=self.values, squares=self._squares
@@ -147,7 +147,7 @@ class Engine:
             self.step()
 
     def run_epoch(self, *, seed: Tensor) -> None:
-        """All steps of an epoch whose pictures are ready; nothing waits for the device.
+        """All steps of an epoch whose images are ready; nothing waits for the device.
 
         Args:
             seed: int64 [1], of the epoch's dropout.
@@ -167,25 +167,25 @@ class Engine:
 
     def step(self) -> None:
         """One whole training step, eagerly."""
-        ends, trunk = self.ends, self.trunk
-        self.pictures.prepare(ends.labels, ends.partners, ends.share)
-        pixels = self.front.forward()
+        embed_and_head, blocks = self.embed_and_head, self.blocks
+        self.batches.prepare(embed_and_head.labels, embed_and_head.partners, embed_and_head.share)
+        pixels = self.stem.forward()
         torch.addmm(self._patch_bias, pixels, self._patch_weight.t(), out=self._patches)
-        ends.embed(self._patches)
-        trunk.forward()
-        ends.head()
-        trunk.backward(ends.dpooled)
-        ends.embed_back()
+        embed_and_head.embed(self._patches)
+        blocks.forward()
+        embed_and_head.head()
+        blocks.backward(embed_and_head.dpooled)
+        embed_and_head.embed_back()
         with self._beside(0):
-            trunk.weight_gradients()
-            torch.mm(ends.dpatches.t(), pixels, out=self._patch_grad)
+            blocks.weight_gradients()
+            torch.mm(embed_and_head.dpatches.t(), pixels, out=self._patch_grad)
         with self._beside(1):
-            trunk.vector_gradients()
-            ends.head_gradients()
-            ends.embed_gradients()
-        if self.layout.front:
-            torch.mm(ends.dpatches, self._patch_weight, out=self._dpixels)
-            self.front.backward(self._dpixels)
+            blocks.vector_gradients()
+            embed_and_head.head_gradients()
+            embed_and_head.embed_gradients()
+        if self.layout.stem:
+            torch.mm(embed_and_head.dpatches, self._patch_weight, out=self._dpixels)
+            self.stem.backward(self._dpixels)
         self._join()
         self._update()
 
@@ -258,12 +258,12 @@ class Engine:
     def bytes(self) -> int:
         """Device memory of the engine's own buffers (the graph's pool comes on top)."""
         owners = (
-            self.trunk,
-            self.ends,
-            self.pictures,
+            self.blocks,
+            self.embed_and_head,
+            self.batches,
             self.flats,
             self.values,
-            *self.front.owners,
+            *self.stem.owners,
             *self._muon,
         )
         tensors = {

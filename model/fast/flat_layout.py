@@ -58,14 +58,14 @@ class Layout:
             ([depth, out]); `norms` [2 depth + 1, 3, dim]: weight and bias of each norm in
             order, and the bias of the branch that is added before it (unused at 0);
             `scalars` [4, depth]: attention_scale, mlp_scale, alpha, beta.
-        front: names of the parameters before the patch embedding, in order.
+        stem: names of the parameters before the patch embedding, in order.
         muon: end of the matrices that Muon updates, which come first; 0: there are none.
         low, decayed, trained, total: ends of the four sections, elements.
     """
 
     places: dict[str, Place]
     stacks: dict[str, Place]
-    front: tuple[str, ...]
+    stem: tuple[str, ...]
     muon: int
     low: int
     decayed: int
@@ -97,8 +97,8 @@ def make_layout(network: NKATViT, *, optimizer: Optimizer) -> Layout:
     muon = maker.end_section() if optimizer == "muon" else 0
     maker.single(["head.weight", "patches.project.weight"])
     low = maker.end_section()
-    front = [name for name in maker.shapes if _in_front(name)]
-    matrices = [name for name in front if _is_decayed(name, maker.shapes[name])]
+    stem = [name for name in maker.shapes if _before_patches(name)]
+    matrices = [name for name in stem if _is_decayed(name, maker.shapes[name])]
     maker.single(matrices)
     decayed = maker.end_section()
     maker.stack_layers("qkv_bias", block + "attention.qkv.bias")
@@ -121,7 +121,7 @@ def make_layout(network: NKATViT, *, optimizer: Optimizer) -> Layout:
     return Layout(
         places=maker.places,
         stacks=maker.stacks,
-        front=tuple(front),
+        stem=tuple(stem),
         muon=muon,
         low=low,
         decayed=decayed,
@@ -189,7 +189,7 @@ def _tensors(network: nn.Module) -> Iterable[tuple[str, Tensor]]:
             yield name, buffer
 
 
-def _in_front(name: str) -> bool:
+def _before_patches(name: str) -> bool:
     return name.startswith(("color_norm.", "stem."))
 
 

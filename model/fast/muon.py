@@ -16,12 +16,12 @@ import torch
 import triton
 from torch import Tensor
 
-from model.fast.blocks import Flats
+from model.fast.blocks import FlatBuffers
 from model.fast.flat_layout import HIDDEN, Layout
 from model.fast.kernels import muon as muon_kernels
 from model.fast.kernels import optimizer as optimizer_kernels
 from model.fast.launch import PRODUCT, SMALL_PRODUCT
-from model.fast.run_values import Values
+from model.fast.run_values import RunValues
 from model.kernels.triton_launch import launch
 
 COEFFICIENTS, STEPS, SMALLEST_NORM = (3.4445, -4.7750, 2.0315), 5, 1e-7
@@ -48,7 +48,7 @@ class _Stack:
     result: Tensor
 
 
-class Group:
+class MuonGroup:
     """Stacks whose matrices have one shape, turned so that they are tall: [n, long, short].
 
     Args:
@@ -66,8 +66,8 @@ class Group:
         long: int,
         short: int,
         layout: Layout,
-        flats: Flats,
-        values: Values,
+        flats: FlatBuffers,
+        values: RunValues,
         squares: Tensor,
     ) -> None:
         self._values, self._squares = values, squares
@@ -172,15 +172,15 @@ class Group:
 
 
 def make_groups(
-    *, layout: Layout, flats: Flats, values: Values, squares: Tensor
-) -> tuple[Group, ...]:
+    *, layout: Layout, flats: FlatBuffers, values: RunValues, squares: Tensor
+) -> tuple[MuonGroup, ...]:
     """The groups of all matrices that Muon updates (one to three), the most work first."""
     names: dict[tuple[int, int], list[str]] = {}
     for name in HIDDEN:
         _, rows, cols = layout.stacks[name].shape
         names.setdefault((max(rows, cols), min(rows, cols)), []).append(name)
     groups = [
-        Group(
+        MuonGroup(
             names=same,
             long=long,
             short=short,

@@ -8,6 +8,8 @@ import torch
 from torch import Tensor
 
 from model.config import ModelConfig, TrainConfig
+from model.fast.kernels import slots
+from model.kernels.value_slots import ATTENTION_VALUES, DROPOUT, TEMPERATURE, TOP_K, TOP_P, by_slot
 from model.training.ema import warm_decay
 from model.training.schedule import Schedule
 
@@ -50,20 +52,19 @@ def schedule_table(schedule: Schedule, *, ema: float) -> Tensor:
 
     Computed in float64; t counts from 1.
     """
-    rows = [
-        (
-            schedule.lr(step),
-            1 - BETA_1 ** (step + 1),
-            (1 - BETA_2 ** (step + 1)) ** 0.5,
-            warm_decay(ema, step),
-        )
-        for step in range(schedule.steps)
-    ]
-    return torch.tensor(rows, dtype=torch.float64).to(torch.float32)
+    steps = range(schedule.steps)
+    columns = by_slot(
+        slots.SCHEDULE_COLUMNS.value,
+        (slots.LR, [schedule.lr(step) for step in steps]),
+        (slots.CORRECTION_1, [1 - BETA_1 ** (step + 1) for step in steps]),
+        (slots.CORRECTION_2, [(1 - BETA_2 ** (step + 1)) ** 0.5 for step in steps]),
+        (slots.AVERAGE, [warm_decay(ema, step) for step in steps]),
+    )
+    return torch.tensor(columns, dtype=torch.float64).t().to(torch.float32).contiguous()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Values:
+class RunValues:
     """Run-time values of one shape's graph.
 
     Args:
@@ -90,33 +91,61 @@ class Values:
     seed: Tensor
 
     @classmethod
-    def empty(cls, *, depth: int, rows: int, device: torch.device) -> Values:
+    def empty(cls, *, depth: int, rows: int, device: torch.device) -> RunValues:
         def zeros(*shape: int) -> Tensor:
             return torch.zeros(*shape, device=device)
 
         return cls(
-            attention=torch.ones(4, device=device),
+            attention=torch.ones(ATTENTION_VALUES, device=device),
             theta=zeros(depth),
             dropout=zeros(1),
             smoothing=zeros(1),
-            mixing=zeros(3),
-            optimizer=zeros(6),
+            mixing=zeros(slots.MIXING_VALUES),
+            optimizer=zeros(slots.OPTIMIZER_VALUES),
             table=torch.ones(rows, 4, device=device),
-            counter=torch.zeros(2, dtype=torch.int64, device=device),
+            counter=torch.zeros(slots.COUNTERS, dtype=torch.int64, device=device),
             seed=torch.zeros(1, dtype=torch.int64, device=device),
         )
 
     def write(self, model: ModelConfig, train: TrainConfig, schedule: Schedule) -> None:
         """Take the values of a run."""
         rank = _ANY_RANK if model.top_k is None else float(model.top_k)
-        _put(self.attention, (model.temperature, rank, model.top_p, model.dropout_attn))
+        _put(
+            self.attention,
+            by_slot(
+                ATTENTION_VALUES,
+                (TEMPERATURE, model.temperature),
+                (TOP_K, rank),
+                (TOP_P, model.top_p),
+                (DROPOUT, model.dropout_attn),
+            ),
+        )
         layers = range(model.depth)
         _put(self.theta, [model.nkat_strength * model.nkat_decay**layer for layer in layers])
         _put(self.dropout, [model.dropout_embed])
         _put(self.smoothing, [train.label_smoothing])
-        _put(self.mixing, (train.cutout, train.cutmix, train.mixup))
+        _put(
+            self.mixing,
+            by_slot(
+                slots.MIXING_VALUES,
+                (slots.CUTOUT, train.cutout),
+                (slots.CUTMIX, train.cutmix),
+                (slots.MIXUP, train.mixup),
+            ),
+        )
         clip = 0.0 if train.clip_grad is None else train.clip_grad
-        _put(self.optimizer, (clip, train.weight_decay, BETA_1, BETA_2, EPS, MOMENTUM))
+        _put(
+            self.optimizer,
+            by_slot(
+                slots.OPTIMIZER_VALUES,
+                (slots.CLIP, clip),
+                (slots.WEIGHT_DECAY, train.weight_decay),
+                (slots.BETA_1, BETA_1),
+                (slots.BETA_2, BETA_2),
+                (slots.EPS, EPS),
+                (slots.MOMENTUM, MOMENTUM),
+            ),
+        )
         table = schedule_table(schedule, ema=train.ema)
         self.table[: len(table)].copy_(table)
 

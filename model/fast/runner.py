@@ -14,10 +14,10 @@ from model.fast.captured_evaluation import RepeatedEvaluation
 from model.fast.engine import Engine, predicted_bytes
 from model.fast.limits import why_not
 from model.fast.run_values import shape_of, table_rows
-from model.fast.state import FastParts, copy_counters
+from model.fast.state import FastState, copy_counters
 from model.fast.warm_cache import WarmCache
 from model.training.evaluation import count_correct, evaluation_batch
-from model.training.state import TrainingParts
+from model.training.state import TrainingState
 from model.training.step import OnStep, PlainRunner, RunnerFactory, StepRunner
 from nkat_errors import NkatError
 
@@ -57,12 +57,12 @@ class FastRunners:
                 seed=seed,
                 plain_because=reason,
             )
-        parts = TrainingParts.build(
+        parts = TrainingState.build(
             model_config=model_config, train_config=train_config, train=train, seed=seed
         )
         return FastRunner(self._engine(parts), parts)
 
-    def _engine(self, parts: TrainingParts) -> Engine:
+    def _engine(self, parts: TrainingState) -> Engine:
         config, train = parts.model_config, parts.train
         rows = table_rows(parts.schedule.steps)
         optimizer = parts.train_config.optimizer
@@ -105,7 +105,7 @@ class FastRunners:
         return self._cache
 
 
-def captured_engine(parts: TrainingParts, rows: int) -> Engine:
+def captured_engine(parts: TrainingState, rows: int) -> Engine:
     """A new engine for runs of `parts`' shape, its step captured.
 
     Args:
@@ -127,7 +127,7 @@ def captured_engine(parts: TrainingParts, rows: int) -> Engine:
     uniform = parts.augment.draw(images, torch.Generator(train.device))
 
     def augment() -> None:
-        engine.pictures.augment(train, parts.augment, order=engine.pictures.order, uniform=uniform)
+        engine.batches.augment(train, parts.augment, order=engine.batches.order, uniform=uniform)
 
     engine.capture(also=augment)
     return engine
@@ -143,24 +143,24 @@ class FastRunner:
 
     plain_because: str | None = None
 
-    def __init__(self, engine: Engine, parts: TrainingParts) -> None:
-        self.parts: TrainingParts
+    def __init__(self, engine: Engine, parts: TrainingState) -> None:
+        self.state: TrainingState
         self._engine = engine
-        self.parts = self._parts = FastParts.over(engine, parts)
+        self.state = self._state = FastState.over(engine, parts)
         engine.owner = self._token = object()
         self._evaluation: RepeatedEvaluation | None = None
 
     def train_epoch(self, epoch: int, on_step: OnStep | None = None) -> Tensor:
         """See `StepRunner`; `on_step` is not called: the device runs the epoch by itself."""
         self._still_owner()
-        parts, engine = self._parts, self._engine
+        parts, engine = self._state, self._engine
         generators, device = parts.generators, parts.train.device
         images = engine.steps * parts.batch_size
         order = torch.randperm(len(parts.train), generator=generators["order"], device=device)
         order = order[:images]
         uniform = parts.augment.draw(images, generators["augment"])
-        engine.pictures.mix.copy_(draw_mixes(parts.mix, engine.steps, generators["augment"]))
-        engine.pictures.augment(parts.train, parts.augment, order=order, uniform=uniform)
+        engine.batches.mix.copy_(draw_mixes(parts.mix, engine.steps, generators["augment"]))
+        engine.batches.augment(parts.train, parts.augment, order=order, uniform=uniform)
         seed = torch.randint(
             2**62, (1,), generator=generators["dropout"], device=device, dtype=torch.int64
         )
@@ -178,9 +178,9 @@ class FastRunner:
     def _count(self, dataset: DeviceSet) -> tuple[Tensor, Tensor]:
         engine = self._engine
         bf16 = engine.dtype == torch.bfloat16
-        batch = evaluation_batch(self.parts.model_config.tokens, dataset.device)
+        batch = evaluation_batch(self.state.model_config.tokens, dataset.device)
         raw = count_correct(engine.network, dataset, batch=batch, bf16=bf16)
-        if self.parts.average is None:
+        if self.state.average is None:
             return raw, raw
         return raw, count_correct(engine.averaged, dataset, batch=batch, bf16=bf16)
 

@@ -19,12 +19,12 @@ from model.network.attention import NKATAttention
 from model.network.dropout import Dropout
 from model.network.vit import NKATViT
 from model.training.optimizers import Optimizers
-from model.training.state import TrainingParts
+from model.training.state import TrainingState
 
 
 @dataclass(kw_only=True)
-class FastParts(TrainingParts):
-    """`TrainingParts` whose state lives in an engine.
+class FastState(TrainingState):
+    """`TrainingState` whose state lives in an engine.
 
     Args:
         engine: taken over by this run.
@@ -33,7 +33,7 @@ class FastParts(TrainingParts):
     engine: Engine
 
     @classmethod
-    def over(cls, engine: Engine, parts: TrainingParts) -> FastParts:
+    def over(cls, engine: Engine, parts: TrainingState) -> FastState:
         """Move a fresh run's parts into `engine`, which the last run has left."""
         flats = engine.flats
         # The places between tensors too, where the capture's warm-up steps left noise.
@@ -46,7 +46,7 @@ class FastParts(TrainingParts):
         engine.refresh_copies()
         engine.values.counter.zero_()
         engine.values.write(parts.model_config, parts.train_config, parts.schedule)
-        engine.pictures.take(parts.train)
+        engine.batches.take(parts.train)
         if parts.average is not None:
             parts.average.averaged = engine.averaged
         engine.network.use_generator(parts.generators["dropout"])

@@ -8,7 +8,7 @@ import torch
 import triton
 from torch import Tensor, nn
 
-from model.fast.blocks import Flats
+from model.fast.blocks import FlatBuffers
 from model.fast.flat_layout import Layout
 from model.fast.kernels import stem_conv as stem_kernels
 from model.fast.kernels import stem_norm as stem_norm_kernels
@@ -37,7 +37,7 @@ class StemLayer:
         names: tuple[str, str],
         norm: nn.BatchNorm2d,
         layout: Layout,
-        flats: Flats,
+        flats: FlatBuffers,
         given: Tensor,
         out: Tensor,
         patch: int,
@@ -188,17 +188,17 @@ def stem_layers_of(
     *,
     network: NKATViT,
     layout: Layout,
-    flats: Flats,
-    pictures: Tensor,
+    flats: FlatBuffers,
+    images: Tensor,
     pixels: Tensor,
     patch: int,
 ) -> list[StemLayer]:
-    """The network's stem: from `pictures` to `pixels`, the patches' input."""
+    """The network's stem: from `images` to `pixels`, the patches' input."""
     convolutions = [(i, m) for i, m in enumerate(network.stem) if isinstance(m, nn.Conv2d)]
-    given = [pictures]
+    given = [images]
     for _, module in convolutions[:-1]:
         side = -(-given[-1].shape[1] // module.stride[0])
-        given.append(pictures.new_empty(len(pictures), side, side, module.out_channels))
+        given.append(images.new_empty(len(images), side, side, module.out_channels))
     layers = []
     for (index, module), (taken, out) in zip(
         convolutions, pairwise([*given, pixels]), strict=True
@@ -215,7 +215,7 @@ def stem_layers_of(
                 out=out,
                 patch=patch if out is pixels else 0,
                 stride=module.stride[0],
-                first=taken is pictures,
+                first=taken is images,
             )
         )
     return layers

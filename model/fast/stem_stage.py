@@ -1,6 +1,6 @@
 """What stands before the patch embedding: colour norm and stem, forward and backward.
 
-`KernelFront` runs the usual stem on kernels of its own; `AutogradFront` runs whatever
+`KernelStemStage` runs the usual stem on kernels of its own; `AutogradStemStage` runs whatever
 the network has through torch, which for so few channels takes three times as long.
 """
 
@@ -12,14 +12,14 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
-from model.fast.blocks import Flats
+from model.fast.blocks import FlatBuffers
 from model.fast.flat_layout import Layout
 from model.fast.stem_layer import stem_layers_of
 from model.network.vit import NKATViT
 
 
-class Front(Protocol):
-    """From the step's pictures to the patches' pixels.
+class StemStage(Protocol):
+    """From the step's images to the patches' pixels.
 
     `owners` hold its buffers (in their fields).
     """
@@ -30,48 +30,48 @@ class Front(Protocol):
         """[images * patches, pixels of a patch] in the products' type."""
 
     def backward(self, dpixels: Tensor) -> None:
-        """The gradients of the front's weights into the flat buffers."""
+        """The gradients of the stem stage's weights into the flat buffers."""
 
 
-def takes_plain_pictures(network: NKATViT) -> bool:
-    """No colour norm stands before the stem, so pictures may come in the products' type."""
+def takes_plain_images(network: NKATViT) -> bool:
+    """No colour norm stands before the stem, so images may come in the products' type."""
     return isinstance(network.color_norm, nn.Identity)
 
 
-def make_front(
-    *, network: NKATViT, layout: Layout, flats: Flats, pictures: Tensor, dtype: torch.dtype
-) -> Front:
-    """The quickest front that can do what `network` asks for.
+def make_stem_stage(
+    *, network: NKATViT, layout: Layout, flats: FlatBuffers, images: Tensor, dtype: torch.dtype
+) -> StemStage:
+    """The quickest stem stage that can do what `network` asks for.
 
     Args:
-        pictures: [images, side, side, channels], the step's batch.
+        images: [images, side, side, channels], the step's batch.
         dtype: of products.
     """
-    if len(network.stem) and takes_plain_pictures(network):
-        return KernelFront(network=network, layout=layout, flats=flats, pictures=pictures)
-    return AutogradFront(
-        network=network, layout=layout, flats=flats, pictures=pictures, dtype=dtype
+    if len(network.stem) and takes_plain_images(network):
+        return KernelStemStage(network=network, layout=layout, flats=flats, images=images)
+    return AutogradStemStage(
+        network=network, layout=layout, flats=flats, images=images, dtype=dtype
     )
 
 
-class KernelFront:
+class KernelStemStage:
     """A stem without colour norm.
 
     Args:
-        pictures: in the products' type.
+        images: in the products' type.
     """
 
     def __init__(
-        self, *, network: NKATViT, layout: Layout, flats: Flats, pictures: Tensor
+        self, *, network: NKATViT, layout: Layout, flats: FlatBuffers, images: Tensor
     ) -> None:
-        self._pixels = pictures.new_zeros(
-            len(pictures) * network.patches.grid.patches, network.patches.project.in_features
+        self._pixels = images.new_zeros(
+            len(images) * network.patches.grid.patches, network.patches.project.in_features
         )
         self._layers = stem_layers_of(
             network=network,
             layout=layout,
             flats=flats,
-            pictures=pictures,
+            images=images,
             pixels=self._pixels,
             patch=network.config.patch_size,
         )
@@ -90,30 +90,30 @@ class KernelFront:
             layer.weight_gradient()
 
 
-class AutogradFront:
-    """Any front, by torch's own functions; nothing to train is no work backward."""
+class AutogradStemStage:
+    """Any stem stage, by torch's own functions; nothing to train is no work backward."""
 
     def __init__(
         self,
         *,
         network: NKATViT,
         layout: Layout,
-        flats: Flats,
-        pictures: Tensor,
+        flats: FlatBuffers,
+        images: Tensor,
         dtype: torch.dtype,
     ) -> None:
-        self._network, self._pictures, self._dtype = network, pictures, dtype
+        self._network, self._images, self._dtype = network, images, dtype
         named = dict(network.named_parameters())
-        self._weights = [named[name] for name in layout.front]
+        self._weights = [named[name] for name in layout.stem]
         self._grads = [
-            layout.places[name].view(flats.high_grads, first=layout.low) for name in layout.front
+            layout.places[name].view(flats.high_grads, first=layout.low) for name in layout.stem
         ]
         self._cut: Tensor | None = None
         self.owners: Sequence[object] = ()
 
     def forward(self) -> Tensor:
         network = self._network
-        images = self._pictures.permute(0, 3, 1, 2)
+        images = self._images.permute(0, 3, 1, 2)
         with torch.enable_grad(), self._autocast():
             cut = network.patches.grid.cut(network.stem(network.color_norm(images)))
         self._cut = cut
@@ -129,7 +129,7 @@ class AutogradFront:
     def _autocast(self) -> torch.autocast:
         # a cached cast would be freed while the graph still reads it
         return torch.autocast(
-            self._pictures.device.type,
+            self._images.device.type,
             dtype=torch.bfloat16,
             enabled=self._dtype == torch.bfloat16,
             cache_enabled=False,

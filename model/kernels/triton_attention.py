@@ -22,6 +22,7 @@ from model.kernels import triton_backward as back
 from model.kernels.triton_forward import attention_forward
 from model.kernels.triton_launch import launch
 from model.kernels.triton_tiles import MAX_HEAD_DIM, MAX_TOKENS, Tiles, mask_words, plan
+from model.kernels.value_slots import ATTENTION_VALUES, DROPOUT, TEMPERATURE, TOP_K, TOP_P, by_slot
 
 _TYPES = (torch.bfloat16, torch.float16, torch.float32)
 
@@ -44,7 +45,13 @@ def attention_values(
     Numbers are copied to the device once per distinct set; tensors stay on it.
     """
     rank = float(1 << 20) if top_k is None else top_k
-    given = (temperature, rank, top_p, dropout_p)
+    given = by_slot(
+        ATTENTION_VALUES,
+        (TEMPERATURE, temperature),
+        (TOP_K, rank),
+        (TOP_P, top_p),
+        (DROPOUT, dropout_p),
+    )
     if not any(isinstance(value, Tensor) for value in given):
         return _constant_values(tuple(float(value) for value in given), device)
     parts = [

@@ -16,6 +16,7 @@ import triton
 import triton.language as tl
 
 from model.kernels.triton_forward import LOG2_E, dropout_keeps, row_codes
+from model.kernels.value_slots import DROPOUT
 
 
 @triton.jit
@@ -93,7 +94,7 @@ def attention_backward(
     in_block: tl.constexpr = TOKENS - 1 if EXTRA else TOKENS
     col_ok = col < in_block
     temperature = tl.load(values_ptr)
-    dropout = tl.load(values_ptr + 3)
+    dropout = tl.load(values_ptr + DROPOUT)
     factor = scale / temperature
     log2_factor = factor * LOG2_E
     grown = 1.0 / (1.0 - dropout)
@@ -246,7 +247,7 @@ def attention_backward_queries(
     row_mask = row_ok[:, None] & dim_ok[None, :]
     pair_row = pair * TOKENS + row
     temperature = tl.load(values_ptr)
-    dropout = tl.load(values_ptr + 3)
+    dropout = tl.load(values_ptr + DROPOUT)
     factor = scale / temperature
     log2_factor = factor * LOG2_E
     grown = 1.0 / (1.0 - dropout)
@@ -340,7 +341,7 @@ def attention_backward_keys(
     key_mask = col_ok[:, None] & dim_ok[None, :]
     at = (first + col)[:, None]
     temperature = tl.load(values_ptr)
-    dropout = tl.load(values_ptr + 3)
+    dropout = tl.load(values_ptr + DROPOUT)
     factor = scale / temperature
     log2_factor = factor * LOG2_E
     grown = 1.0 / (1.0 - dropout)

@@ -7,6 +7,7 @@ import triton
 import triton.language as tl
 
 from model.kernels.triton_filter import filtered
+from model.kernels.value_slots import DROPOUT, TEMPERATURE, TOP_K, TOP_P
 
 LOG2_E = tl.constexpr(1.4426950408889634)
 
@@ -79,10 +80,10 @@ def attention_forward(
     in_block: tl.constexpr = TOKENS - 1 if EXTRA else TOKENS
     col_ok = col < in_block
 
-    temperature = tl.load(values_ptr)
-    top_k = tl.load(values_ptr + 1).to(tl.int32)
-    top_p = tl.load(values_ptr + 2)
-    dropout = tl.load(values_ptr + 3)
+    temperature = tl.load(values_ptr + TEMPERATURE)
+    top_k = tl.load(values_ptr + TOP_K).to(tl.int32)
+    top_p = tl.load(values_ptr + TOP_P)
+    dropout = tl.load(values_ptr + DROPOUT)
 
     q_at = q_ptr + batch * qb + head * qh
     k_at = k_ptr + batch * kb + head * kh

@@ -103,6 +103,8 @@ def mimic_trained_attention(attention: NKATAttention, generator: torch.Generator
 def _truncated_normal(parameter: Tensor, generator: torch.Generator | None) -> None:
     """Normal with std 0.02 before it is cut at two of it, by the inverse of its
     distribution: a tenth of the time of torch's own, which draws until all fit."""
+    if parameter.is_meta:
+        return  # nothing to draw into, and torch takes long to find that out
     bound = math.erf(2 / math.sqrt(2))
     parameter.uniform_(-bound, bound, generator=generator)
     parameter.erfinv_().mul_(INIT_STD * math.sqrt(2)).clamp_(-2 * INIT_STD, 2 * INIT_STD)

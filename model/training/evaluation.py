@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
@@ -57,12 +58,37 @@ def count_correct(network: nn.Module, dataset: DeviceSet, *, batch: int, bf16: b
     Returns:
         int64 0-dim on the set's device: nothing is read by the host.
     """
-    network.eval()
     correct = torch.zeros((), dtype=torch.int64, device=dataset.device)
+    for answers, labels in _answers(network, dataset, batch=batch, bf16=bf16):
+        correct += (answers == labels).sum()
+    return correct
+
+
+@torch.inference_mode()
+def confusion_matrix(network: nn.Module, dataset: DeviceSet, *, batch: int, bf16: bool) -> Tensor:
+    """How often each class was taken for each, by `network` in evaluation mode, which it is
+    left in.
+
+    Returns:
+        int64 [K, K] on the set's device: row = true class, column = answer; the diagonal
+        adds up to `count_correct`.
+    """
+    classes = dataset.info.classes
+    counts = torch.zeros(classes * classes, dtype=torch.int64, device=dataset.device)
+    for answers, labels in _answers(network, dataset, batch=batch, bf16=bf16):
+        pairs = labels * classes + answers
+        # Not bincount, whose CUDA form is not deterministic and waits for the device.
+        counts.index_add_(0, pairs, torch.ones_like(pairs))
+    return counts.view(classes, classes)
+
+
+def _answers(
+    network: nn.Module, dataset: DeviceSet, *, batch: int, bf16: bool
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Answers and labels, int64 [B] each, batch by batch."""
+    network.eval()
     for start in range(0, len(dataset), batch):
         images = normalise(dataset.images[start : start + batch], dataset.mean, dataset.std)
         with autocast(dataset.device, bf16=bf16):
             logits = network(images)
-        labels = dataset.labels[start : start + batch]
-        correct += (logits.argmax(dim=1) == labels).sum()
-    return correct
+        yield logits.argmax(dim=1), dataset.labels[start : start + batch]

@@ -27,7 +27,7 @@ _STREAMS = ("weights", "order", "augment", "dropout")
 
 
 @dataclass(kw_only=True)
-class TrainingParts:
+class TrainingState:
     """One run's parts.
 
     Args:

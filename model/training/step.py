@@ -18,7 +18,7 @@ from model.data.device import DeviceSet
 from model.training.evaluation import count_correct, evaluation_batch
 from model.training.loss import mixed_cross_entropy
 from model.training.precision import autocast, uses_bf16
-from model.training.state import TrainingParts
+from model.training.state import TrainingState
 
 OnStep = Callable[[int, int], None]
 """Called with the steps of the epoch that are done (launched, on a GPU) and how many there are."""
@@ -30,7 +30,7 @@ class StepRunner(Protocol):
     `plain_because`: why this is the plain runner where a faster one was asked for.
     """
 
-    parts: TrainingParts
+    state: TrainingState
     plain_because: str | None
 
     def train_epoch(self, epoch: int, on_step: OnStep | None = None) -> Tensor:
@@ -72,7 +72,7 @@ class PlainRunner:
     """Runs every step eagerly, on any device.
 
     Args:
-        model_config, train_config, train, seed: see `TrainingParts.build`.
+        model_config, train_config, train, seed: see `TrainingState.build`.
         plain_because: why a faster runner that was asked for cannot do it.
     """
 
@@ -86,14 +86,14 @@ class PlainRunner:
         plain_because: str | None = None,
     ) -> None:
         self.plain_because = plain_because
-        self.parts = TrainingParts.build(
+        self.state = TrainingState.build(
             model_config=model_config, train_config=train_config, train=train, seed=seed
         )
         self._bf16 = uses_bf16(train_config.precision, train.device)
-        self._weights = list(self.parts.network.parameters())
+        self._weights = list(self.state.network.parameters())
 
     def train_epoch(self, epoch: int, on_step: OnStep | None = None) -> Tensor:
-        parts, generator = self.parts, self.parts.generators["augment"]
+        parts, generator = self.state, self.state.generators["augment"]
         parts.network.train()
         steps, batch = parts.steps_per_epoch, parts.batch_size
         order = torch.randperm(
@@ -113,8 +113,8 @@ class PlainRunner:
         return losses / steps
 
     def count_correct(self, dataset: DeviceSet) -> tuple[Tensor, Tensor]:
-        raw = self._count(self.parts.network, dataset)
-        average = self.parts.average
+        raw = self._count(self.state.network, dataset)
+        average = self.state.average
         return raw, raw if average is None else self._count(average.averaged, dataset)
 
     def step(self, chosen: Tensor, step: int, *, uniform: Tensor, mix: Tensor | None) -> Tensor:
@@ -129,7 +129,7 @@ class PlainRunner:
         Returns:
             The loss, 0-dim, detached.
         """
-        parts = self.parts
+        parts = self.state
         loss = self._loss(chosen, uniform, mix)
         parts.optimizers.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
@@ -142,7 +142,7 @@ class PlainRunner:
         return loss.detach()
 
     def _loss(self, chosen: Tensor, uniform: Tensor, mix: Tensor | None) -> Tensor:
-        parts = self.parts
+        parts = self.state
         train = parts.train
         images = parts.augment.apply(train.images[chosen], uniform)
         images = normalise(images, train.mean, train.std)
@@ -162,7 +162,7 @@ class PlainRunner:
         )
 
     def _count(self, network: nn.Module, dataset: DeviceSet) -> Tensor:
-        batch = evaluation_batch(self.parts.model_config.tokens, dataset.device)
+        batch = evaluation_batch(self.state.model_config.tokens, dataset.device)
         return count_correct(network, dataset, batch=batch, bf16=self._bf16)
 
 

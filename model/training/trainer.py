@@ -7,14 +7,22 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import torch
+from torch import Tensor
 
 from model.config import ModelConfig, TrainConfig
 from model.data.device import DeviceSet
 from model.errors import Diverged, OutOfMemory
-from model.training.evaluation import Evaluation
+from model.network.vit import NKATViT
+from model.training.evaluation import (
+    Evaluation,
+    Weights,
+    confusion_matrix,
+    evaluation_batch,
+)
+from model.training.precision import uses_bf16
 from model.training.state import check_fits
 from model.training.step import OnStep, PlainRunner, RunnerFactory
 from nkat_errors import BadInput
@@ -138,6 +146,29 @@ class Trainer:
             raw, ema = torch.stack(self.runner.count_correct(dataset)).tolist()
         return Evaluation(accuracy_raw=raw / len(dataset), accuracy_ema=ema / len(dataset))
 
+    def weights(self, which: Weights) -> NKATViT:
+        """The network with the raw or the averaged weights (the raw ones where averaging is
+        off).  It is the live one: it changes with the next epoch, or the next run."""
+        average = self.runner.state.average
+        if which == "raw" or average is None:
+            return self.runner.state.network
+        return cast(NKATViT, average.averaged)
+
+    def confusion(self, dataset: DeviceSet, *, weights: Weights) -> Tensor:
+        """How often each class of `dataset` is taken for each.
+
+        Returns:
+            int64 [K, K]: row = true class, column = answer; see `confusion_matrix`.
+        """
+        check_fits(self.model_config, dataset)
+        with self._memory_errors():
+            return confusion_matrix(
+                self.weights(weights),
+                dataset,
+                batch=evaluation_batch(self.model_config.tokens, dataset.device),
+                bf16=uses_bf16(self.train_config.precision, dataset.device),
+            )
+
     def state_dict(self) -> dict[str, Any]:
         """Everything needed to go on exactly here (tensors and plain values).
 
@@ -146,7 +177,7 @@ class Trainer:
         return {
             **self.state_header(),
             "epochs_done": self.epochs_done,
-            "parts": self.runner.parts.state_dict(),
+            "state": self.runner.state.state_dict(),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -162,14 +193,14 @@ class Trainer:
                     f"the checkpoint's {_difference(key, state.get(key), value)}: it belongs to "
                     "another run"
                 )
-        self.runner.parts.load_state_dict(state["parts"])
+        self.runner.state.load_state_dict(state["state"])
         self.epochs_done = state["epochs_done"]
 
     def state_header(self) -> dict[str, Any]:
         """What a checkpoint must agree with to be this run's."""
         return {
             "version": STATE_VERSION,
-            "device": self.runner.parts.train.device.type,
+            "device": self.runner.state.train.device.type,
             "model_config": self.model_config.to_dict(),
             "train_config": self.train_config.to_dict(),
             "seed": self.seed,
@@ -177,7 +208,7 @@ class Trainer:
 
     def _epoch(self) -> EpochResult:
         started = self._clock()
-        timer = _TrainingTime(self.runner.parts.train.device, self._clock)
+        timer = _TrainingTime(self.runner.state.train.device, self._clock)
         with self._memory_errors():
             loss = self.runner.train_epoch(self.epochs_done, self._on_step)
             timer.stop()
@@ -192,7 +223,7 @@ class Trainer:
                 f"try a lower lr than {self.train_config.lr:g}"
             )
         self.epochs_done += 1
-        parts, size = self.runner.parts, len(self._validation)
+        parts, size = self.runner.state, len(self._validation)
         return EpochResult(
             epoch=self.epochs_done,
             epochs=self.train_config.epochs,

@@ -30,8 +30,11 @@ COMMANDS = (
     "status",
     "dashboard",
     "export",
+    "report",
     "backup",
     "restore",
+    "recalculate",
+    "verify",
     "train",
     "smoke",
     "describe",
@@ -51,7 +54,7 @@ on the other sets (stage 2), and the Global TPE score of all of them is maximise
     nkat-search run --config configs/laptop.yaml     the whole search, this machine
     nkat-search status --watch                       trials, workers, best score
     nkat-search export --out best.yaml               the best configuration
-    nkat-search train --config best.yaml             train it again and compare
+    nkat-search recalculate best.yaml                train it in full, read the test images
 
 Exit codes: 0 done, 1 failed or NO-GO, 2 bad input."""
 

@@ -68,23 +68,26 @@ def need_storage(url: str | None) -> str:
 
 def out_console() -> Console:
     """stdout: results."""
-    from rich.console import Console
-
-    return Console(highlight=False)
+    return _console(stderr=False)
 
 
 def note_console() -> Console:
     """stderr: progress and notes, so that --json output stays clean."""
+    return _console(stderr=True)
+
+
+def _console(*, stderr: bool) -> Console:
+    """Texts are shown as they are: no markup, no emoji codes, no colours of rich's own."""
     from rich.console import Console
 
-    return Console(stderr=True, highlight=False)
+    return Console(stderr=stderr, highlight=False, markup=False, emoji=False)
 
 
 def say_warnings(sentences: Iterable[str]) -> None:
     """Loud lines on stderr: what a user must not miss."""
     console = note_console()
     for sentence in sentences:
-        console.print(f"WARNING: {sentence}", style="bold yellow", soft_wrap=True, markup=False)
+        console.print(f"WARNING: {sentence}", style="bold yellow", soft_wrap=True)
 
 
 def print_json(value: Any) -> None:

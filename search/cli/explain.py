@@ -65,7 +65,7 @@ def explain(
         )
         return
     console = out_console()
-    console.print(f"[bold]{chosen.name}[/bold]" if lam is None else f"[bold]lambda {lam}[/bold]")
+    console.print(chosen.name if lam is None else f"lambda {lam}", style="bold")
     for line in sentences(tables[0], configuration=cases[0][1]):
         console.print(line)
     for name, recipe in chosen.own_recipes().items():

@@ -12,9 +12,11 @@ from search.cli.common import (
     StateDirOption,
     StorageOption,
     StudyOption,
+    note_console,
     out_console,
     print_json,
 )
+from search.terminal import plain
 
 
 def register(app: typer.Typer) -> None:
@@ -35,9 +37,25 @@ def export(
             "--top", metavar="K", min=1, help="The K best: best.yaml, best-2.yaml, best-3.yaml ..."
         ),
     ] = 1,
-    out: Annotated[Path, typer.Option("--out", metavar="FILE", help="Where to write.")] = Path(
-        "best.yaml"
-    ),
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "--out",
+            metavar="FILE",
+            help="Where to write (best.yaml, or nearest.yaml).",
+        ),
+    ] = None,
+    nearest: Annotated[
+        bool,
+        typer.Option(
+            "--nearest",
+            help="Where nothing passed: the trial that came nearest, as nearest.yaml.",
+        ),
+    ] = False,
+    force: Annotated[
+        bool,
+        typer.Option("--force", help="Replace a file of another search, or of another kind."),
+    ] = False,
     json: JsonOption = False,
 ) -> None:
     """Write the best trial's configuration, scores and origin as YAML.
@@ -47,37 +65,46 @@ def export(
         nkat-search export
         nkat-search export --study nkat-round2 --top 3 --out results/best.yaml
         nkat-search export --trial 17 --out trial17.yaml
+        nkat-search export --nearest
     """
     from nkat_errors import BadInput
     from search.export.best_file import BestFile, numbered
+    from search.export.choice import NEAREST_NAME, check_replaceable, pick, pick_nearest
     from search.study.session import database, opened
-    from search.study.trial_record import TrialRecord, pick
+    from search.study.trial_record import TrialRecord
 
     if trial is not None and top != 1:
         raise BadInput(f"--trial {trial} and --top {top}: give one of the two")
+    if nearest and (trial is not None or top != 1):
+        raise BadInput("--nearest goes with neither --trial nor --top: give one of the three")
+    if out is None:
+        out = Path(NEAREST_NAME if nearest else "best.yaml")
     with (
         database(storage, state_dir) as url,
         opened(url, study, role="export") as session,
     ):
         records = [TrialRecord.of(row) for row in session.board.trials()]
-        chosen = pick(records, number=trial, top=top)
+        chosen = [pick_nearest(records)] if nearest else pick(records, number=trial, top=top)
         files = [
             BestFile.of_trial(one, session.search, study=session.record.study_name)
             for one in chosen
         ]
-    written = []
-    for rank, best in enumerate(files, start=1):
-        path = numbered(out, rank)
+    written = [(numbered(out, rank), best) for rank, best in enumerate(files, start=1)]
+    if not force:
+        for path, best in written:
+            check_replaceable(path, best)
+    for path, best in written:
         best.save(path)
-        written.append((path, best))
+    if len(files) < top:
+        note_console().print(
+            plain(f"--top {top}: {len(files)} written, for no more trials are complete")
+        )
     if json:
         print_json([{"path": str(p), **b.model_dump(by_alias=True)} for p, b in written])
         return
-    console = out_console()
     for path, best in written:
         cut_down = ", CUT DOWN" if best.cut_down else ""
-        console.print(
-            f"{path}: trial {best.provenance.trial}, Global TPE score "
-            f"{best.scores.global_tpe_score:.4f}{cut_down}",
+        out_console().print(
+            plain(f"{path}: trial {best.provenance.trial}, {best.headline()}{cut_down}"),
             soft_wrap=True,
         )

@@ -9,6 +9,7 @@ import typer
 
 from search.cli.common import JsonOption, note_console, out_console, print_json, say_warnings
 from search.exit_codes import EXIT_DONE, EXIT_FAILED, EXIT_INTERRUPTED
+from search.terminal import plain
 
 if TYPE_CHECKING:
     from search.rehearsal.run import RehearsalReport
@@ -138,8 +139,8 @@ def _show(report: RehearsalReport) -> None:
     if report.promises:
         table = Table("promise", "", "counts")
         for promise in report.promises:
-            verdict = "[green]held[/green]" if promise.held else "[red]BROKEN[/red]"
-            table.add_row(promise.text, verdict, promise.counts)
+            held = plain("held", "green") if promise.held else plain("BROKEN", "red")
+            table.add_row(plain(promise.text), held, plain(promise.counts))
         console.print(table)
     fired = ", ".join(f"{n} {kind}" for kind, n in sorted(report.faults.items())) or "none"
     console.print(f"{report.trials} trials in {report.seconds:.1f} s; faults fired: {fired}")
@@ -157,6 +158,6 @@ def _show(report: RehearsalReport) -> None:
         )
     if report.best is not None:
         console.print(
-            f"{report.passed} passed the gate; best made-up Global TPE score "
+            f"{report.passed} complete; best made-up Global TPE score "
             f"{report.best[1]:.4f} (trial {report.best[0]})"
         )

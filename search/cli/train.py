@@ -18,7 +18,7 @@ from search.cli.common import (
     say_warnings,
 )
 from search.cli.recipe_options import recipe_options, split_recipe
-from search.exit_codes import EXIT_DONE, EXIT_INTERRUPTED
+from search.exit_codes import EXIT_DONE, EXIT_FAILED, EXIT_INTERRUPTED
 
 SyntheticOption = Annotated[
     bool, typer.Option("--synthetic", help="Rendered images in the set's shape: for tests only.")
@@ -95,10 +95,14 @@ def train(
         --dropout_embed 0.08 --mixup 0.1 --cutmix 0.2 --randaugment 2 9
         --cutout 8 --lr 2e-4 --epochs 40 --warmup 5 --ema 0.9995 --clip_grad 1.0
 
-    An exported configuration again, and how far the scores agree:
+    An exported configuration again, and how far the scores agree (exit code 1 when one
+    lies outside two standard deviations of its record):
 
         nkat-search train --config best.yaml
-        nkat-search train --config best.yaml --test --runs 5 --out final.json
+        nkat-search train --config best.yaml --test --dataset mnist --out mnist.json
+
+    The formal recalculation of all sets, written into a copy of the file, is
+    `nkat-search recalculate best.yaml`.
 
     Accuracies are of validation images, held out of the training images; --test alone
     reads test images, and chooses the averaged weights beforehand.
@@ -106,7 +110,7 @@ def train(
     from nkat_errors import BadInput
     from search.export.configuration import choose
     from search.outputs import check_output
-    from search.retrain.comparison import TrainRequest, print_report, retrain
+    from search.retrain.comparison import TrainRequest, agrees, print_report, retrain
     from search.retrain.entries import entries_of, with_options
 
     if out is not None:
@@ -134,7 +138,7 @@ def train(
     request = TrainRequest(
         chosen=chosen,
         given=tuple(train_fields),
-        changed=bool(recipe),
+        changed=bool(recipe) or limit is not None or validation is not None or synthetic,
         entries=tuple(entries),
         split_seed=recorded_seed,
         seed=seed if seed is not None else recorded_seed,
@@ -144,7 +148,15 @@ def train(
         data_dir=data_dir,
     )
     if chosen.best is not None:
+        if chosen.best.kind == "nearest":
+            say_warnings([f"{chosen.name} is no best.yaml: {chosen.best.headline()}"])
         say_warnings(chosen.best.provenance.notes)
+        if test:
+            note_console().print(
+                f"`nkat-search recalculate {config}` does this for all sets with the file's "
+                "recalculation budget, survives a kill, and writes down what it found.",
+                soft_wrap=True,
+            )
     report = retrain(request, notes=note_console())
     if json:
         print_json(report)
@@ -153,8 +165,10 @@ def train(
     if out is not None:
         _write(out, report, printed=json)
         if not json:
-            out_console().print(f"written: {out}", soft_wrap=True, markup=False)
-    return EXIT_INTERRUPTED if report["interrupted"] else EXIT_DONE
+            out_console().print(f"written: {out}", soft_wrap=True)
+    if report["interrupted"]:
+        return EXIT_INTERRUPTED
+    return EXIT_DONE if agrees(report) else EXIT_FAILED
 
 
 def _write(path: Path, report: dict[str, Any], *, printed: bool) -> None:

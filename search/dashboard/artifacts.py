@@ -90,6 +90,8 @@ def exporter(engine: Engine) -> Callable[[int, int], str]:
         for row in rows:
             if row.number == number:
                 trial = TrialRecord.of(row)
+                if not trial.complete:
+                    raise NkatError(f"trial {number} is {trial.state}, not complete")
                 return BestFile.of_trial(trial, search, study=record.study_name).to_yaml()
         raise NkatError(f"study {record.study_name} has no trial {number}")
 

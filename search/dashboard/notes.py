@@ -10,32 +10,20 @@ from __future__ import annotations
 
 import re
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import optuna
 from optuna_dashboard import get_note, save_note
 
+from search.study.trial_attributes import TrialAttributes
+from search.study.trial_record import TrialRecord
+from search.study.verdict import Verdict
 from storage.optuna_internals import bare_trial
 
-_FACTS = (
-    ("global_tpe_score", "Global TPE score", ".4f"),
-    ("consistency", "consistency", ".4f"),
-    ("robustness", "robustness", ".4f"),
-    ("generalization", "generalization", ".4f"),
-    ("parameters", "trainable parameters", ","),
-    ("tokens", "tokens a block", ",d"),
-    ("epochs", "epochs trained", ",d"),
-    ("seconds_stage1", "seconds in stage 1", ",.1f"),
-    ("seconds_stage2", "seconds in stage 2", ",.1f"),
-    ("device", "device", ""),
-    ("data_note", "data", ""),
-)
-"""User attribute, what it is called in the note, and its number format."""
-
-_CHECKSUM = re.compile(r"\b([0-9a-f]{12})[0-9a-f]{52}\b")
-"""A whole SHA-256 makes the page scroll sideways; the trial's attributes keep it."""
+SHORT_CHECKSUM = 12
+"""Digits of a SHA-256 in a note; a whole one makes the page scroll sideways, and the
+trial's attributes keep it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,27 +34,22 @@ class Best:
     value: float
 
 
-def trial_note(
-    *, number: int, state: str, user_attrs: Mapping[str, Any], attempts: int = 1
-) -> str:
+def trial_note(trial: TrialRecord) -> str:
     """One sentence first, then the numbers behind it.
-
-    Args:
-        number: Optuna's trial number.
-        state: `complete`, `pruned`, `fail`, `waiting` or `running`.
-        user_attrs: the trial's flat attributes (`outcome` is the sentence).
-        attempts: how many workers took it up, the last one included.
 
     Returns:
         Markdown; every part that has no attributes behind it is left out.
     """
-    outcome = str(user_attrs.get("outcome") or f"is {state}").rstrip(".")
+    attributes = trial.attributes
+    outcome = (trial.outcome or f"is {trial.state}").rstrip(".")
+    attempts = 1 if attributes is None else attributes.attempt
     tries = "" if attempts == 1 else f" It took {attempts} attempts."
-    blocks = [f"**Trial {number}: {_inline(outcome)}.**{tries}"]
-    blocks.append(_gate_line(user_attrs))
-    blocks.append(_sets_table(user_attrs))
-    # One list: two in a row would be drawn as one, with gaps.
-    blocks.append(_pairs((title, user_attrs.get(key), spec) for key, title, spec in _FACTS))
+    blocks = [f"**Trial {trial.number}: {_inline(outcome)}.**{tries}"]
+    if attributes is not None:
+        blocks.append(_gate_line(attributes.verdict))
+        blocks.append(_sets_table(attributes.verdict))
+        # One list: two in a row would be drawn as one, with gaps.
+        blocks.append("\n".join(f"- {line}" for line in _facts(attributes)))
     return "\n\n".join(block for block in blocks if block)
 
 
@@ -146,44 +129,53 @@ def _write(where: optuna.Study | optuna.Trial, text: str) -> bool:
     return True
 
 
-def _gate_line(attrs: Mapping[str, Any]) -> str:
-    score, margin = attrs.get("gate_score"), attrs.get("gate_margin")
-    if score is None or margin is None:
+def _gate_line(verdict: Verdict) -> str:
+    if verdict.gate_accuracy is None:
         return ""
-    verdict = "passed" if attrs.get("gate_passed") else "failed"
+    gate = verdict.gate
     return (
-        f"Gate **{verdict}**: local TPE score {score:.4f}, threshold {score - margin:.4f}, "
-        f"margin {margin:+.4f}."
+        f"Gate **{'passed' if gate.passed else 'failed'}**: local TPE score {gate.score:.4f}, "
+        f"threshold {gate.threshold:.4f}, margin {gate.margin:+.4f}."
     )
 
 
-def _sets_table(attrs: Mapping[str, Any]) -> str:
-    names = [key.removeprefix("accuracy_") for key in attrs if key.startswith("accuracy_")]
-    if not names:
+def _sets_table(verdict: Verdict) -> str:
+    if not verdict.results:
         return ""
     rows = ["| data set | accuracy | local TPE score | weights |", "| --- | ---: | ---: | --- |"]
-    for name in names:
-        accuracy, score = attrs[f"accuracy_{name}"], attrs.get(f"tpe_{name}")
-        rows.append(
-            f"| {_inline(name)} | {_format(accuracy, '.4f')} | {_format(score, '.4f')} | "
-            f"{_format(attrs.get(f'weights_{name}'), '')} |"
-        )
+    rows += [
+        f"| {_inline(name)} | {result.accuracy:.4f} | {verdict.tpe_score(name) or 0.0:.4f} | "
+        f"{_inline(result.weights)} |"
+        for name, result in verdict.results.items()
+    ]
     return "\n".join(rows)
 
 
-def _pairs(items: Any) -> str:
-    return "\n".join(
-        f"- {title}: {_format(value, spec)}" for title, value, spec in items if value is not None
-    )
-
-
-def _format(value: Any, spec: str) -> str:
-    if value is None:
-        return ""
-    if isinstance(value, (int, float)) and not isinstance(value, bool):
-        # A whole-number format on a float that came back from JSON would raise.
-        return format(int(value) if spec.endswith("d") else value, spec)
-    return _inline(_CHECKSUM.sub(r"\1...", str(value)))
+def _facts(attributes: TrialAttributes) -> Iterator[str]:
+    """`what: number`, one a line."""
+    verdict, facts = attributes.verdict, attributes.facts
+    if verdict.complete and verdict.scores is not None:
+        yield f"Global TPE score: {verdict.scores.global_tpe_score:.4f}"
+        yield f"mean accuracy: {verdict.mean_accuracy:.4f}"
+        yield f"consistency: {verdict.scores.consistency:.4f}"
+        yield f"robustness: {verdict.scores.robustness:.4f}"
+        yield f"generalization: {verdict.scores.generalization:.4f}"
+    if verdict.lam is not None:
+        yield f"lambda: {verdict.lam:.4g} ({verdict.reading})"
+    if facts is None:
+        return
+    yield f"trainable parameters: {facts.parameters:,}"
+    yield f"tokens a block: {facts.tokens:,}"
+    yield f"epochs trained: {verdict.effort.epochs:,}"
+    yield f"seconds in stage 1: {verdict.effort.seconds_stage1:,.1f}"
+    yield f"seconds in stage 2: {verdict.effort.seconds_stage2:,.1f}"
+    yield f"device: {_inline(facts.device)}"
+    for data in facts.data:
+        stand_in = f", stands in for {_inline(data.stand_in_for)}" if data.stand_in_for else ""
+        yield (
+            f"data: {_inline(data.name)}{stand_in}, {_inline(data.source)}, "
+            f"{data.train_size:,} images, sha256 {_inline(data.checksum[:SHORT_CHECKSUM])}..."
+        )
 
 
 def _inline(text: str) -> str:

@@ -1,63 +1,58 @@
 """best.yaml: one trial's whole configuration, its scores and where they came from.
 
-`nkat-search train --config best.yaml` trains it again; nothing else is needed.
+`nkat-search train --config best.yaml` trains it again; nothing else is needed.  Where
+no trial passed, nearest.yaml is the same of the trial that came nearest, and says so.
 """
 
 from __future__ import annotations
 
 import datetime
-from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Literal, Self, TypeVar
+from typing import Any, Literal, Self
 
-from pydantic import Field, ValidationError
+from pydantic import Field
 
-from model.config import FROM_DATA, BadField, Config, ModelConfig, TrainConfig
+from model.config import FROM_DATA, ModelConfig, TrainConfig
 from model.known_sets import title_of
 from nkat_errors import BadInput
-from search.file.problems import first_problem
+from search.export.recalculation_record import BestRecalculation
 from search.file.search_file import SearchFile
-from search.file.sections import (
-    DatasetSection,
-    HeldOut,
-    ModelSection,
-    Section,
-    TrainSection,
-)
-from search.file.yaml_text import KeyPath, Problem, YamlSource, dump_yaml, read_file, read_yaml
-from search.provenance import code_version, package_versions, read_data_note
+from search.file.sections import DatasetSection, HeldOut, Section, TrainSection
+from search.file.yaml_text import dump_yaml
+from search.provenance import DataSource, code_version, package_versions
+from search.score.gate import threshold_text
+from search.score.seeds import OVER_ALL
 from search.score.tpe_score import LambdaReading
 from search.study.trial_record import TrialRecord
 
 FORMAT = "nkat-best/1"
 
-S = TypeVar("S", bound=Section)
-
 
 class BestScore(Section):
     """One data set's result."""
 
-    accuracy: float
-    tpe_score: float
+    accuracy: float = Field(ge=0, le=1)
+    tpe_score: float = Field(ge=0)
     weights: str = ""
 
 
 class BestScores(Section):
-    """All results of the trial."""
+    """All results of the trial; those over all sets are null in a nearest.yaml."""
 
-    global_tpe_score: float
-    consistency: float
-    robustness: float
-    generalization: float
+    global_tpe_score: float | None = Field(ge=0)
+    consistency: float | None = Field(le=1)
+    robustness: float | None = Field(ge=0, le=1)
+    generalization: float | None = Field(ge=0)
     sets: dict[str, BestScore]
 
 
 class BestGate(Section):
-    """The gate and by how much it was passed."""
+    """The gate and by how much it was passed (or missed: a negative margin)."""
 
     dataset: str
-    threshold: float
-    score: float
+    threshold: float = Field(gt=0)
+    score: float = Field(ge=0)
     margin: float
 
 
@@ -65,7 +60,7 @@ class BestLambda(Section):
     """The reading in use, its value, and all three."""
 
     reading: LambdaReading
-    value: float
+    value: float = Field(gt=0)
     theory: float
     counted: float
     parameters: float
@@ -82,7 +77,7 @@ class BestDataset(Section):
     synthetic: bool = False
     stand_in_for: str | None = None
     source: str | None = None
-    train_size: int | None = None
+    train_size: int | None = Field(default=None, ge=1)
     checksum: str | None = None
 
     def entry(self) -> DatasetSection:
@@ -101,17 +96,25 @@ class BestDataset(Section):
 class BestNetwork(Section):
     """Size of the network on the gate's data set."""
 
-    parameters: int
-    tokens: int
+    parameters: int = Field(ge=1)
+    tokens: int = Field(ge=1)
+
+
+class BestEffort(Section):
+    """What the trial cost, all its attempts together: how long a recalculation will take."""
+
+    epochs: int = Field(ge=0)
+    seconds_stage1: float = Field(ge=0)
+    seconds_stage2: float = Field(ge=0)
 
 
 class BestProvenance(Section):
     """Where the numbers came from."""
 
     study: str
-    trial: int
-    attempt: int
-    seed: int
+    trial: int = Field(ge=0)
+    attempt: int = Field(ge=1)
+    seed: int = Field(ge=0)
     search_hash: str
     code_version: str
     package_versions: dict[str, str]
@@ -121,9 +124,13 @@ class BestProvenance(Section):
 
 
 class BestFile(Section):
-    """A whole best.yaml; `load_best` reads one, `to_yaml` writes it."""
+    """A whole best.yaml; `to_yaml` writes it, `search.export.best_reading` reads one.
+
+    `kind` is `nearest` for a trial that did not pass or was not trained on all sets.
+    """
 
     format: Literal["nkat-best/1"]
+    kind: Literal["best", "nearest"] = "best"
     title: str = ""
     cut_down: bool
     scores: BestScores
@@ -134,6 +141,8 @@ class BestFile(Section):
     train: dict[str, Any]
     datasets: list[BestDataset] = Field(min_length=1)
     network: BestNetwork
+    recalculation: BestRecalculation = Field(default_factory=BestRecalculation)
+    effort: BestEffort | None = None
     provenance: BestProvenance
 
     def configuration(self) -> tuple[ModelConfig, TrainConfig]:
@@ -156,13 +165,28 @@ class BestFile(Section):
         except OSError as error:
             raise BadInput(f"{path}: cannot be written ({error.strerror})") from None
 
+    def headline(self) -> str:
+        """What the trial reached, in a few words."""
+        if self.scores.global_tpe_score is not None:
+            return f"Global TPE score {self.scores.global_tpe_score:.4f}"
+        return (
+            f"NOT BEST but nearest: local TPE score {self.gate.score:.4f} on {self.gate.dataset}, "
+            f"gate {threshold_text(self.gate.threshold)}, margin {self.gate.margin:+.4f}"
+        )
+
     def _heading(self) -> list[str]:
         origin = self.provenance
-        lines = [
-            f"Trial {origin.trial} of study {origin.study}: Global TPE score "
-            f"{self.scores.global_tpe_score:.4f} on validation images.",
-            "Train it again: nkat-search train --config THIS_FILE",
-        ]
+        name = f"Trial {origin.trial} of study {origin.study}"
+        lines = ["Train it again: nkat-search train --config THIS_FILE"]
+        lines.insert(0, f"{name}: {self.headline()}, on validation images.")
+        if self.recalculation.result is not None:
+            lines.append(f"Recalculated: {self.recalculation.result.headline()}.")
+        else:
+            lines.append("Its formal recalculation: nkat-search recalculate THIS_FILE")
+        if self.kind == "nearest":
+            lines.insert(
+                0, "NEAREST, NOT BEST: no trial of its search passed; this one came nearest."
+            )
         if self.cut_down:
             lines.insert(
                 0, "CUT-DOWN SEARCH: subsets and few epochs; quote no score of this file."
@@ -178,105 +202,98 @@ class BestFile(Section):
         study: str | None = None,
         now: datetime.datetime | None = None,
     ) -> Self:
-        """The file of a complete trial.
+        """The file of a complete trial, or (`kind: nearest`) of one that ended early.
 
         Args:
-            trial: with all attributes of the search (accuracy_<set>, lambda_<reading>,
-                parameters, tokens, data_note, device, attempt).
-            search_file: the one the study stores.
+            trial: complete, or at least trained on the gate's data set.
             study: the study's name, where it is not the file's (`--force-new`).
             now: the date to write, UTC; the clock's by default.
 
         Raises:
             BadInput: the trial lacks an attribute that the file must have.
         """
-        attributes = trial.user_attrs
-
-        def need(name: str) -> Any:
-            if attributes.get(name) is None:
-                raise BadInput(
-                    f"trial {trial.number} has no attribute {name!r}: it was not made by this "
-                    "search, or is not complete"
-                )
-            return attributes[name]
-
+        attributes = trial.whole()
+        verdict, facts = attributes.verdict, attributes.facts
+        if verdict.scores is None or verdict.gate_accuracy is None or facts is None:
+            raise BadInput(f"trial {trial.number} was trained on no data set: {trial.outcome}")
         model, train = search_file.resolve(trial.params)
-        reading = search_file.lambda_reading
-        found = read_data_note(str(attributes.get("data_note", "")))
-        datasets: list[dict[str, Any]] = []
-        for entry in search_file.datasets:
-            source = found.get(entry.name)
-            recipe = entry.recipe()
-            datasets.append(
-                {
-                    "name": entry.name,
-                    "epochs": recipe.pop("epochs", train.epochs),
-                    "train": recipe,
-                    "limit": entry.limit,
-                    "validation": search_file.held_out(entry),
-                    "synthetic": entry.synthetic
-                    or (source is not None and source.source == "synthetic"),
-                    "stand_in_for": entry.stand_in_for,
-                    "source": source.source if source else None,
-                    "train_size": source.train_size if source else None,
-                    "checksum": source.checksum if source else None,
-                }
-            )
+        found = {source.name: source for source in facts.data}
+        datasets = [
+            _dataset(entry, search_file, train, found.get(entry.name))
+            for entry in search_file.datasets
+        ]
         moment = now or datetime.datetime.now(datetime.UTC)
         return cls.model_validate(
             {
                 "format": FORMAT,
+                "kind": "best" if verdict.complete else "nearest",
                 "title": search_file.title,
                 "cut_down": search_file.cut_down,
                 "scores": {
-                    "global_tpe_score": need("global_tpe_score"),
-                    "consistency": need("consistency"),
-                    "robustness": need("robustness"),
-                    "generalization": need("generalization"),
+                    **{
+                        name: getattr(verdict.scores, name) if verdict.complete else None
+                        for name in OVER_ALL
+                    },
                     "sets": {
-                        entry.name: {
-                            "accuracy": need(f"accuracy_{entry.name}"),
-                            "tpe_score": need(f"tpe_{entry.name}"),
-                            "weights": str(attributes.get(f"weights_{entry.name}", "")),
+                        name: {
+                            "accuracy": result.accuracy,
+                            "tpe_score": verdict.tpe_score(name),
+                            "weights": result.weights,
                         }
-                        for entry in search_file.datasets
+                        for name, result in verdict.results.items()
                     },
                 },
                 "gate": {
-                    "dataset": search_file.gate.dataset,
-                    "threshold": search_file.gate.threshold,
-                    "score": need("gate_score"),
-                    "margin": need("gate_margin"),
+                    "dataset": verdict.gate_dataset,
+                    "threshold": verdict.gate.threshold,
+                    "score": verdict.gate.score,
+                    "margin": verdict.gate.margin,
                 },
                 "lambda": {
-                    "reading": reading,
-                    "value": need(f"lambda_{reading}"),
-                    "theory": need("lambda_theory"),
-                    "counted": need("lambda_counted"),
-                    "parameters": need("lambda_parameters"),
+                    "reading": verdict.reading,
+                    "value": verdict.lam,
+                    **(asdict(verdict.lambdas) if verdict.lambdas is not None else {}),
                 },
                 "params": dict(trial.params),
                 "model": {k: v for k, v in model.to_dict().items() if k not in FROM_DATA},
                 "train": train.to_dict(),
                 "datasets": datasets,
-                "network": {
-                    "parameters": int(need("parameters")),
-                    "tokens": int(need("tokens")),
-                },
+                "network": {"parameters": facts.parameters, "tokens": facts.tokens},
+                "recalculation": search_file.recalculation.model_dump(),
+                "effort": asdict(verdict.effort),
                 "provenance": {
                     "study": study or search_file.study,
                     "trial": trial.number,
-                    "attempt": int(attributes.get("attempt", 1)),
+                    "attempt": attributes.attempt,
                     "seed": search_file.seed,
                     "search_hash": search_file.hash(),
-                    "code_version": str(attributes.get("code_version") or code_version()),
-                    "package_versions": _versions(attributes),
-                    "device": str(attributes.get("device", "unknown")),
+                    "code_version": facts.code_version or code_version(),
+                    "package_versions": dict(facts.versions) or package_versions(),
+                    "device": facts.device,
                     "date_utc": moment.strftime("%Y-%m-%dT%H:%M:%SZ"),
                     "notes": data_notes(datasets, cut_down=search_file.cut_down),
                 },
             }
         )
+
+
+def _dataset(
+    entry: DatasetSection, search_file: SearchFile, train: TrainConfig, source: DataSource | None
+) -> dict[str, Any]:
+    """A data set's section: how the file uses it and, where a worker said so, what it was."""
+    recipe = entry.recipe()
+    return {
+        "name": entry.name,
+        "epochs": recipe.pop("epochs", train.epochs),
+        "train": recipe,
+        "limit": entry.limit,
+        "validation": search_file.held_out(entry),
+        "synthetic": entry.synthetic or (source is not None and source.source == "synthetic"),
+        "stand_in_for": entry.stand_in_for,
+        "source": source.source if source else None,
+        "train_size": source.train_size if source else None,
+        "checksum": source.checksum if source else None,
+    }
 
 
 def data_notes(datasets: list[dict[str, Any]], *, cut_down: bool) -> list[str]:
@@ -297,55 +314,3 @@ def data_notes(datasets: list[dict[str, Any]], *, cut_down: bool) -> list[str]:
 def numbered(path: Path, rank: int) -> Path:
     """best.yaml for the first, best-2.yaml for the second, ..."""
     return path if rank == 1 else path.with_name(f"{path.stem}-{rank}{path.suffix}")
-
-
-def is_best_file(path: Path) -> bool:
-    """Whether a file is an exported configuration (else it is taken for a search file)."""
-    return "format" in read_yaml(read_file(path), name=str(path)).data
-
-
-def load_best(path: Path) -> BestFile:
-    """Reads and checks a best.yaml.
-
-    Raises:
-        BadInput: anything wrong with it, in one sentence with key, line and value.
-    """
-    source = read_yaml(read_file(path), name=str(path))
-    try:
-        return _build(source)
-    except Problem as problem:
-        raise source.error(problem) from None
-
-
-def _build(source: YamlSource) -> BestFile:
-    if "format" not in source.data:
-        raise Problem((), f"key 'format' is missing: not an exported configuration ({FORMAT})")
-    best = _checked(BestFile, source.data, ())
-    _check_config(ModelConfig, ModelSection, source.data, "model")
-    _check_config(TrainConfig, TrainSection, source.data, "train")
-    return best
-
-
-def _check_config(
-    config: type[Config], section: type[Section], data: dict[str, Any], key: str
-) -> None:
-    _checked(section, data[key], (key,))
-    try:
-        config.from_dict(data[key])
-    except BadField as error:  # each field is good, but not all of them together
-        raise Problem((key, error.fields[0]), f"{key}.{error}") from None
-
-
-def _checked(section: type[S], data: Any, place: KeyPath) -> S:
-    try:
-        return section.model_validate(data)
-    except ValidationError as error:
-        raise first_problem(error, data, section=section, prefix=place) from None
-
-
-def _versions(attributes: Mapping[str, Any]) -> dict[str, str]:
-    """The training child's versions where it recorded them, else this machine's."""
-    recorded = attributes.get("versions")
-    if isinstance(recorded, dict):
-        return {str(name): str(version) for name, version in recorded.items()}
-    return package_versions()

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from model.config import ModelConfig, TrainConfig
-from search.export.best_file import BestFile, is_best_file, load_best
+from search.export.best_file import BestFile
+from search.export.best_reading import is_best_file, load_best
 from search.file.load import load_search_file
 from search.file.search_file import SearchFile
 from search.file.sections import DatasetSection

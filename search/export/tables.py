@@ -7,22 +7,17 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
-from rich.box import SIMPLE_HEAD
 
+from search.score.seeds import OVER_ALL
+from search.study.trial_attributes import accuracy_key, tpe_key
 from search.study.trial_record import TrialRecord, best_first
+from search.study.verdict import Ending
+from search.terminal import WideTable
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
-    from rich.table import Table
 
     from search.file.search_file import SearchFile
-
-SCORES = ("global_tpe_score", "consistency", "robustness", "generalization")
-
-SHORT = {
-    "global_tpe_score": "Global TPE score",
-    "gate_margin": "gate margin",
-}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,28 +40,19 @@ class Saved:
 def trial_frame(trials: Sequence[TrialRecord], search_file: SearchFile) -> pd.DataFrame:
     """One row a trial that ended, best first, then the stopped by gate score.
 
-    Columns: trial, state, the parameters, accuracy_<set>, tpe_<set>, the four scores,
-    gate_score, gate_margin, seconds_stage1, seconds_stage2, outcome.
+    Columns: trial, state, the parameters, lambda, mean_accuracy, accuracy_<set>,
+    tpe_<set>, the four scores, gate_score, gate_margin, seconds_stage1, seconds_stage2,
+    outcome.
     """
     names = [entry.name for entry in search_file.datasets]
-    rows = []
-    for trial in trials:
-        if trial.state not in ("complete", "pruned", "fail"):
-            continue
-        row: dict[str, Any] = {"trial": trial.number, "state": trial.state}
-        row |= {name: trial.params.get(name) for name in search_file.space.parameters}
-        numbers = [f"accuracy_{name}" for name in names]
-        numbers += [f"tpe_{name}" for name in names]
-        numbers += [*SCORES, "gate_score", "gate_margin", "seconds_stage1", "seconds_stage2"]
-        row |= {name: trial.number_of(name) for name in numbers}
-        if trial.complete:
-            row["global_tpe_score"] = trial.value
-        else:
-            # A stopped trial's score over fewer sets would not compare with the others'.
-            row["global_tpe_score"] = None
-        row["outcome"] = str(trial.user_attrs.get("outcome", ""))
-        rows.append(row)
-    frame = pd.DataFrame(rows)
+    frame = pd.DataFrame(
+        {"trial": trial.number, "state": trial.state}
+        | {name: trial.params.get(name) for name in search_file.space.parameters}
+        | _numbers(trial, names)
+        | {"outcome": trial.outcome}
+        for trial in trials
+        if trial.state in ("complete", "pruned", "fail")
+    )
     if frame.empty:
         return frame
     frame = frame.astype({"global_tpe_score": float, "gate_score": float})
@@ -78,15 +64,52 @@ def trial_frame(trials: Sequence[TrialRecord], search_file: SearchFile) -> pd.Da
     ).reset_index(drop=True)
 
 
-def saved_by_gate(trials: Sequence[TrialRecord]) -> Saved:
-    """Stopped trials times the mean stage 2 of the complete ones."""
+def _numbers(trial: TrialRecord, names: Sequence[str]) -> dict[str, float | None]:
+    """A trial's numbers by column; None where it has none.
+
+    A stopped trial has no score over all sets: one over fewer would not compare.
+    """
+    verdict = trial.verdict
+    scores = verdict.scores if verdict is not None and verdict.complete else None
+    gated = verdict is not None and verdict.gate_accuracy is not None
+    row: dict[str, float | None] = {
+        "lambda": verdict.lam if verdict else None,
+        "mean_accuracy": verdict.mean_accuracy if verdict else None,
+    }
+    for name in names:
+        result = verdict.results.get(name) if verdict else None
+        row[accuracy_key(name)] = result.accuracy if result else None
+        row[tpe_key(name)] = verdict.tpe_score(name) if verdict else None
+    row |= {name: getattr(scores, name) if scores else None for name in OVER_ALL}
+    if trial.complete:  # as the study has it, also where others told it
+        row["global_tpe_score"] = trial.value
+    return row | {
+        "gate_score": verdict.gate.score if verdict and gated else None,
+        "gate_margin": verdict.gate.margin if verdict and gated else None,
+        "seconds_stage1": verdict.effort.seconds_stage1 if verdict else None,
+        "seconds_stage2": verdict.effort.seconds_stage2 if verdict else None,
+    }
+
+
+def saved_by_gate(trials: Sequence[TrialRecord], *, ending: Ending | None = None) -> Saved:
+    """Stopped trials times the mean stage 2 of the complete ones.
+
+    Args:
+        trials: of the search.
+        ending: only those stopped in this way; None for all.
+    """
     complete = [trial for trial in trials if trial.complete]
-    stopped = [trial for trial in trials if trial.state == "pruned"]
-    lengths = [s for t in complete if (s := t.number_of("seconds_stage2")) is not None]
+    stopped = [
+        trial
+        for trial in trials
+        if trial.state == "pruned"
+        and (ending is None or (trial.verdict is not None and trial.verdict.ending is ending))
+    ]
+    lengths = [t.verdict.effort.seconds_stage2 for t in complete if t.verdict is not None]
     if not lengths:
         return Saved(stopped=len(stopped), passed=len(complete), stage2_seconds=None, hours=None)
     mean = sum(lengths) / len(lengths)
-    spent = sum(trial.number_of("seconds_stage2") or 0.0 for trial in stopped)
+    spent = sum(t.verdict.effort.seconds_stage2 for t in stopped if t.verdict is not None)
     return Saved(
         stopped=len(stopped),
         passed=len(complete),
@@ -125,59 +148,49 @@ def report_dict(trials: Sequence[TrialRecord], search_file: SearchFile) -> dict[
 def trial_table(
     trials: Sequence[TrialRecord], search_file: SearchFile, *, rows: int = 20
 ) -> RenderableType:
-    """Two tables for a terminal of 80 columns: the scores and, below, what was tried.
+    """The scores and, below, what was tried; no number is cut however narrow the terminal.
 
     The best `rows` of the trials that ended; accuracies in percent, on validation images.
     """
     from rich.console import Group
 
     frame = trial_frame(trials, search_file).head(rows)
-    return Group(_score_table(frame, search_file), _params_table(frame, search_file))
+    return Group(_score_table(frame, search_file), "", _params_table(frame, search_file))
 
 
-def _score_table(frame: pd.DataFrame, search_file: SearchFile) -> Table:
-    from rich.table import Table
-
+def _score_table(frame: pd.DataFrame, search_file: SearchFile) -> WideTable:
     title = search_file.title or search_file.study
     if search_file.cut_down:
         title += " (CUT DOWN: quote no score)"
-    table = Table(
-        title=title,
-        title_justify="left",
-        header_style="bold",
-        box=SIMPLE_HEAD,
-        padding=(0, 1, 0, 0),
-        pad_edge=False,
-    )
-    table.add_column("trial", justify="right")
-    for heading in ("Global\nTPE score", "gate\nmargin"):
-        table.add_column(heading, justify="right")
+    table = WideTable(title)
     names = [entry.name for entry in search_file.datasets]
+    for heading in ("trial", "Global\nTPE\nscore", "lambda", "mean\n%", "gate\nmargin"):
+        table.column(heading)
     for name in names:
-        table.add_column(f"{name}\n%".replace("_", "\n", 1), justify="right")
+        table.column(f"{name}\n%".replace("_", "\n", 1))
     for heading in ("consis-\ntency", "general-\nization"):
-        table.add_column(heading, justify="right")
+        table.column(heading)
     for _, row in frame.iterrows():
-        table.add_row(
-            str(row["trial"]),
+        table.row(
+            row["trial"],
             _number(row["global_tpe_score"]),
+            _short(row["lambda"]),
+            _percent(row["mean_accuracy"]),
             _number(row["gate_margin"], signed=True),
-            *(_percent(row[f"accuracy_{name}"]) for name in names),
+            *(_percent(row[accuracy_key(name)]) for name in names),
             _number(row["consistency"]),
             _number(row["generalization"]),
         )
     return table
 
 
-def _params_table(frame: pd.DataFrame, search_file: SearchFile) -> Table:
-    from rich.table import Table
-
-    table = Table(header_style="bold", box=SIMPLE_HEAD)
-    table.add_column("trial", justify="right")
-    table.add_column("parameters and outcome", overflow="fold")
+def _params_table(frame: pd.DataFrame, search_file: SearchFile) -> WideTable:
+    table = WideTable()
+    table.column("trial")
+    table.words("parameters and outcome")
     for _, row in frame.iterrows():
         params = " ".join(f"{key}={_short(row[key])}" for key in search_file.space.parameters)
-        table.add_row(str(row["trial"]), f"{params}\n{row['outcome']}")
+        table.row(row["trial"], f"{params}\n{row['outcome']}")
     return table
 
 
@@ -220,4 +233,6 @@ def _number(value: float | None, *, signed: bool = False) -> str:
 
 
 def _short(value: Any) -> str:
-    return f"{value:.3g}" if isinstance(value, float) else str(value)
+    if value is None or (isinstance(value, float) and pd.isna(value)):
+        return ""
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

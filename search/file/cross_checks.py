@@ -64,11 +64,15 @@ def _check_fixed_and_searched(search_file: SearchFile) -> None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Scope:
-    """Where a field's values stand, for the network or for the recipe of one data set."""
+    """Where a field's values stand, for the network or for the recipe of one data set.
+
+    `long`: the recipe of the recalculation.
+    """
 
     search_file: SearchFile
     section: str
     index: int | None = None
+    long: bool = False
 
     def place(self, name: str) -> KeyPath | None:
         """The key that decides a field; None where its default does."""
@@ -78,17 +82,27 @@ class _Scope:
                 return ("datasets", self.index, "epochs")
             if name in entry.recipe():
                 return ("datasets", self.index, "train", name)
+        if self.long and name in self.search_file.recalculation.train.given():
+            return ("recalculation", "train", name)
         if name in self.search_file.space.parameters:
             return ("space", name)
         return (self.section, name) if name in self._fixed else None
 
     def values(self, name: str) -> list[Any]:
-        """Every value that a trial can get."""
+        """Every value that a trial (or its recalculation) can get."""
+        found = self._values(name)
+        if name == "epochs" and self.long:
+            return [self.search_file.recalculation.epochs(epochs) for epochs in found]
+        return found
+
+    def _values(self, name: str) -> list[Any]:
         place = self.place(name)
         if place is None:
             return [(MODEL_FIELDS | TRAIN_FIELDS)[name].default]
         if place[0] == "space":
             return self.search_file.space.parameters[name].values()
+        if place[0] == "recalculation":
+            return [self.search_file.recalculation.train.given()[name]]
         if place[0] == "datasets" and self.index is not None:
             return [self.search_file.datasets[self.index].recipe()[name]]
         return [self._fixed[name]]
@@ -110,8 +124,9 @@ def _check_rules(search_file: SearchFile) -> None:
     for rule in ModelConfig.RULES:
         if not set(rule.fields) & set(FROM_DATA):
             _check_rule(rule, network)
-    for index in range(len(search_file.datasets)):
-        recipe = _Scope(search_file=search_file, section="train", index=index)
+    recipes = itertools.product(range(len(search_file.datasets)), (False, True))
+    for index, long in recipes:
+        recipe = _Scope(search_file=search_file, section="train", index=index, long=long)
         for rule in TrainConfig.RULES:
             _check_rule(rule, recipe)
         # A default warm-up is cut to half of a short run, one that somebody wrote is not.
@@ -132,6 +147,7 @@ def _check_rule(rule: Rule, scope: _Scope) -> None:
             if place != blamed
         ]
         also = f" (with {', '.join(others)})" if others else ""
+        also += " in the recalculation" if scope.long else ""
         raise Problem(blamed, f"{dotted(blamed[:-1])}.{why}{also}")
 
 

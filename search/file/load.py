@@ -57,6 +57,7 @@ def _build(source: YamlSource) -> SearchFile:
         train=sections.train.given(),
         space=Space(parse_space(sections.space)),
         limits=sections.limits,
+        recalculation=sections.recalculation,
         service=sections.service,
     )
     return replace(parsed, warnings=check_together(parsed))

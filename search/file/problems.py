@@ -11,6 +11,7 @@ from pydantic.fields import FieldInfo
 from model.config import FROM_DATA
 from model.config.facts import refusal, sentence
 from nkat_errors import nearest
+from search.file.sections import LongTrainSection
 from search.file.yaml_text import KeyPath, Problem, dotted
 
 _RULES = {
@@ -76,6 +77,8 @@ def _rule(item: Any) -> str:
 def _unknown_key(full: KeyPath, section: type[BaseModel] | None) -> Problem:
     if full[0] == "model" and full[-1] in FROM_DATA:
         return Problem(full, f"{dotted(full)}: the data set decides it; remove it")
+    if full[-1] == "epochs" and section is LongTrainSection:
+        return Problem(full, f"{dotted(full)}: epochs_factor says how long; remove it")
     names = () if section is None else [name for name, _ in _keys(section)]
     return Problem(full, f"unknown key {dotted(full)}{nearest(full[-1], names)}")
 

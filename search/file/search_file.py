@@ -23,6 +23,7 @@ from search.file.sections import (
     DatasetSection,
     GateSection,
     LimitsSection,
+    RecalculationSection,
     ServiceSection,
 )
 from search.file.yaml_text import dump_yaml
@@ -63,6 +64,7 @@ class SearchFile:
         train: fixed TrainConfig fields, by name.
         space: the searched fields.
         limits: what a configuration may cost at most.
+        recalculation: how the winner is trained at the end.
         service: lease, retries, checkpoints.
         warnings: sentences to show before the search starts.
     """
@@ -81,6 +83,7 @@ class SearchFile:
     train: Mapping[str, Value]
     space: Space
     limits: LimitsSection
+    recalculation: RecalculationSection
     service: ServiceSection
     warnings: tuple[str, ...] = ()
 
@@ -186,7 +189,7 @@ class SearchFile:
         """What changes the meaning of a score, and so may not change within a study.
 
         Not in it, so free to change between runs: study and title, n_trials (the
-        budget may be raised), service, and what only steers where data comes from
+        budget may be raised), recalculation, service, and what only steers where data comes from
         (alternatives, synthetic_fallback, stand_in_for; the data set's own name is
         in it).  Fields left out of `model` and `train` count with their defaults; a limit
         or a set's own recipe that is left out is not named, so that files from before
@@ -222,6 +225,10 @@ class SearchFile:
         limits = self.limits.model_dump(exclude_none=True)
         return {"limits": limits} if limits else {}
 
+    def _recalculation(self) -> dict[str, Any]:
+        given = self.recalculation.model_dump(exclude_defaults=True)
+        return {"recalculation": given} if given else {}
+
     def hash(self) -> str:
         """16 hex digits of `identity`: comments and the order of keys do not matter
         (the order of data sets does: it is the order of stage 2)."""
@@ -245,6 +252,7 @@ class SearchFile:
             "train": dict(self.train),
             "space": {k: p.to_plain() for k, p in self.space.parameters.items()},
             **self._limits(),
+            **self._recalculation(),
             "service": self.service.model_dump(),
         }
 

@@ -76,6 +76,9 @@ if TYPE_CHECKING:
     class TrainSection(ConfigSection):
         """Fields of the training recipe."""
 
+    class LongTrainSection(ConfigSection):
+        """Fields of the training recipe, for the recalculation."""
+
 else:
 
     def _section(name: str, fields: dict[str, FieldFacts], *, doc: str) -> type[ConfigSection]:
@@ -86,6 +89,11 @@ else:
 
     ModelSection = _section("ModelSection", MODEL_FIELDS, doc="Fields of the network.")
     TrainSection = _section("TrainSection", TRAIN_FIELDS, doc="Fields of the training recipe.")
+    LongTrainSection = _section(
+        "LongTrainSection",
+        {name: facts for name, facts in TRAIN_FIELDS.items() if name != "epochs"},
+        doc="Fields of the training recipe, for the recalculation.",
+    )
 
 
 def _held_out_kind(value: object) -> str:
@@ -190,6 +198,26 @@ class ServiceSection(Section):
     )
 
 
+class RecalculationSection(Section):
+    """The formal recalculation of a winner; none of it changes the search."""
+
+    epochs_factor: float = Field(
+        default=1, gt=0, description="every set's epochs are multiplied by it, and rounded"
+    )
+    runs: int = Field(
+        default=3, ge=1, le=1000, description="trainings of each set, each with its own seed"
+    )
+    train: LongTrainSection = Field(
+        default_factory=LongTrainSection,
+        description="fields of the recipe that pay only when training is long; a set's own "
+        "`train` goes before them, they go before the file's `train` and `space`",
+    )
+
+    def epochs(self, epochs: int) -> int:
+        """Epochs of a set that has `epochs` in the search; at least 1."""
+        return max(1, round(epochs * self.epochs_factor))
+
+
 class FileSections(Section):
     """The whole file; `space` is looked at again later."""
 
@@ -232,6 +260,10 @@ class FileSections(Section):
         min_length=1, description="searched fields of model and train: choices or ranges"
     )
     limits: LimitsSection = Field(default_factory=LimitsSection)
+    recalculation: RecalculationSection = Field(
+        default_factory=RecalculationSection,
+        description="how `nkat-search recalculate` trains the winner",
+    )
     service: ServiceSection = Field(default_factory=ServiceSection)
 
     @field_validator("datasets", mode="before")

@@ -18,6 +18,7 @@ from typing import Any
 from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap, CommentedSeq
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
+from ruamel.yaml.representer import SafeRepresenter
 
 from nkat_errors import BadInput
 
@@ -113,9 +114,21 @@ def read_yaml(text: str, *, name: str) -> YamlSource:
     return YamlSource(name=name, data=data, lines=plain.lines)
 
 
+class _NumbersOnOneLine(SafeRepresenter):
+    """A list of numbers alone (a row of a matrix) is written on one line."""
+
+    def represent_list(self, data: list[Any]) -> Any:
+        numbers = bool(data) and all(type(item) in (int, float) for item in data)
+        return self.represent_sequence("tag:yaml.org,2002:seq", data, flow_style=numbers or None)
+
+
+_NumbersOnOneLine.add_representer(list, _NumbersOnOneLine.represent_list)
+
+
 def dump_yaml(plain: Mapping[str, Any]) -> str:
     """Plain values as YAML 1.2, keys in their order."""
     yaml = YAML(typ="safe", pure=True)
+    yaml.Representer = _NumbersOnOneLine
     yaml.default_flow_style = False
     yaml.sort_base_mapping_type_on_output = False  # type: ignore[assignment]
     yaml.width = 96

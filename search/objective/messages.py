@@ -6,11 +6,14 @@ the database.  Everything that crosses the pipe between them is here.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from search.study.trial_attributes import TrialAttributes, TrialFacts
+from search.study.verdict import Verdict
+
 Stage = Literal[1, 2]
-FinalState = Literal["complete", "pruned"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,12 +52,11 @@ class EpochDone:
 
     Args:
         stage: 1 on the gate's data set, 2 on the others.
-        step: Optuna's intermediate-value step; None when this epoch is not reported.
-        value: what is reported at `step`: the local TPE score in stage 1, the largest
-            Global TPE score still possible in stage 2.
-        accuracy: on the validation split, 0..1.
-        tpe_score: local TPE score of that accuracy.
-        seconds: this epoch's wall time.
+        report: Optuna's intermediate value, (step, value), always one that was measured:
+            the local TPE score after each epoch of stage 1, the TPE score of the sets
+            that are done after each set of stage 2; None at other epochs.
+        epochs: of this set's whole training.
+        accuracy: on its validation images, 0..1.
     """
 
     stage: Stage
@@ -62,11 +64,8 @@ class EpochDone:
     epoch: int
     epochs: int
     accuracy: float
-    tpe_score: float
-    seconds: float
     images_per_s: float
-    step: int | None
-    value: float | None
+    report: tuple[int, float] | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,18 +110,31 @@ class Finished:
     """Child to parent: the trial is over and counts.
 
     Args:
-        state: `complete` (all sets trained) or `pruned` (gate, bound, memory, NaN).
-        value: Global TPE score; None when pruned.
-        report: (step, value) of the graded result that the sampler learns from.
-        user_attrs: scores and facts, flat, JSON values.
-        constraints: Optuna constraints by key; positive means violated.
+        verdict: what it came to.
+        facts: what was trained and where; None when no network was built.
     """
 
-    state: FinalState
-    value: float | None
-    report: tuple[int, float] | None
-    user_attrs: dict[str, Any]
-    constraints: dict[str, float]
+    verdict: Verdict
+    facts: TrialFacts | None
+
+    def attributes(
+        self, *, attempt: int, worker: str, plain_path: Mapping[str, str] | None = None
+    ) -> dict[str, Any]:
+        """The trial's flat user attributes.
+
+        Args:
+            attempt: the one that ended it, from 1.
+            worker: that attempt's worker, its id.
+            plain_path: why a GPU trained it step by step, by data set.
+        """
+        whole = TrialAttributes(
+            verdict=self.verdict,
+            facts=self.facts,
+            attempt=attempt,
+            worker=worker,
+            plain_path=plain_path or {},
+        )
+        return whole.to_flat()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

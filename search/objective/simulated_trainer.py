@@ -20,10 +20,14 @@ from pathlib import Path
 from typing import Any
 
 from model.config import ModelConfig, TrainConfig
-from nkat_errors import BadInput
+from nkat_errors import BadInput, NkatError
 from search.file.search_file import ImageFacts, SearchFile
+from search.objective.judge import Judge, infeasible
+from search.objective.messages import Finished
 from search.objective.two_stages import CannotResume, CannotTrain, EpochReport
-from search.score.tpe_score import accuracy_needed, lambda_theory
+from search.score.tpe_score import accuracy_needed, lambda_theory, lambdas
+from search.study.trial_attributes import TrialFacts, accuracy_key
+from search.study.verdict import Effort, Ending, SetResult
 
 TOO_LARGE = "rehearsed: the network does not fit"
 NAN = "rehearsed NaN"
@@ -130,7 +134,7 @@ class Table:
             raise BadInput(f"table {path}: cannot be read ({error.strerror})") from error
         if not self._rows:
             raise BadInput(f"table {path}: has no rows")
-        wanted = [f"accuracy_{entry.name}" for entry in search.datasets]
+        wanted = [accuracy_key(entry.name) for entry in search.datasets]
         missing = [c for c in [*search.space.parameters, *wanted] if c not in self._rows[0]]
         if missing:
             raise BadInput(
@@ -141,7 +145,7 @@ class Table:
 
     def accuracy(self, values: Mapping[str, Any], dataset: str, fingerprint: str) -> float:
         row = min(self._rows, key=lambda row: self._distance(row, values))
-        return float(row[f"accuracy_{dataset}"])
+        return float(row[accuracy_key(dataset)])
 
     def _distance(self, row: Mapping[str, str], values: Mapping[str, Any]) -> float:
         total = 0.0
@@ -177,7 +181,7 @@ class RehearsedFit:
                 time.sleep(3600.0)
             self.done += 1
             if self.diverges_at is not None and self.done >= self.diverges_at:
-                raise CannotTrain("diverged", f"{NAN} in epoch {self.done}")
+                raise CannotTrain(Ending.DIVERGED, f"{NAN} in epoch {self.done}")
             share = 1 - math.exp(-3 * self.done / self.total)
             yield EpochReport(
                 epoch=self.done,
@@ -211,28 +215,44 @@ class RehearsedSetTrainer:
             Table(Path(plan.table), search) if plan.table else Landscape(search, plan.seed)
         )
 
-    def facts(self, params_model: ModelConfig) -> dict[str, Any]:
-        return {
+    def facts(self, model: ModelConfig) -> TrialFacts:
+        """No data source: no data set was read, every accuracy is made up."""
+        return TrialFacts(
             # 8 d^2 per block: the weights of a block with MLP ratio 2.
-            "parameters": 8 * params_model.embed_dim**2 * params_model.depth,
-            "tokens": params_model.tokens,
-            "device": "rehearsal",
-            "data_note": "rehearsal: no data set was read, every accuracy is made up",
-        }
+            parameters=8 * model.embed_dim**2 * model.depth,
+            tokens=model.tokens,
+            device="rehearsal",
+        )
 
     def images(self, dataset: str) -> ImageFacts:
         return RehearsedImages()
 
-    def final_results(self, params: Mapping[str, Any]) -> dict[str, float]:
-        """Final accuracy per data set: what a trial with these parameters must report."""
-        results = {}
-        for entry in self._search.datasets:
-            model, train = self._search.resolve_for(params, entry, RehearsedImages())
-            values = model.to_dict() | train.to_dict()
-            results[entry.name] = self._answers.accuracy(
-                values, entry.name, _fingerprint(model, train)
+    def finished(self, params: Mapping[str, Any]) -> Finished:
+        """What a trial with these parameters ends with: no fault, no bound check."""
+        search = self._search
+        why = search.why_infeasible(params)
+        if why is not None:
+            return Finished(verdict=infeasible(search, why), facts=None)
+        plan = [
+            (e.name, *search.resolve_for(params, e, RehearsedImages())) for e in search.datasets
+        ]
+        results = {
+            name: SetResult(
+                accuracy=self._answers.accuracy(
+                    model.to_dict() | train.to_dict(), name, _fingerprint(model, train)
+                ),
+                weights="raw",
             )
-        return results
+            for name, model, train in plan
+        }
+        first, network, _ = plan[0]
+        facts = self.facts(network)
+        judge = Judge(search=search, lambdas=lambdas(network, parameters=facts.parameters))
+        verdict = judge.after_set({first: results[first]}, Effort(), None)
+        verdict = verdict or judge.after_set(results, Effort(), None)
+        if verdict is None:
+            raise NkatError(f"{params}: goes on after all {len(plan)} data sets")
+        return Finished(verdict=verdict, facts=facts)
 
     def start(
         self,
@@ -246,7 +266,7 @@ class RehearsedSetTrainer:
         plan = self._plan
         fingerprint = _fingerprint(model, train)
         if _unit(plan.seed, "memory", fingerprint) < plan.memory_rate:
-            raise CannotTrain("out_of_memory", TOO_LARGE)
+            raise CannotTrain(Ending.OUT_OF_MEMORY, TOO_LARGE)
         total = plan.epochs or train.epochs
         diverges = _unit(plan.seed, "nan", dataset, fingerprint) < plan.nan_rate
         values = model.to_dict() | train.to_dict()

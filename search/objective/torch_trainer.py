@@ -11,7 +11,6 @@ import io
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -22,8 +21,11 @@ from model.network.cost import model_cost
 from model.runners import runners_for
 from model.training.trainer import Trainer
 from search.file.search_file import SearchFile
+from search.file.sections import DatasetSection
 from search.objective.two_stages import CannotResume, CannotTrain, EpochReport
-from search.provenance import code_version, package_versions
+from search.provenance import DataSource, code_version, package_versions
+from search.study.trial_attributes import TrialFacts
+from search.study.verdict import Ending
 
 
 @dataclass(slots=True)
@@ -33,11 +35,6 @@ class _Resident:
     dataset: Dataset
     train: DeviceSet
     validation: DeviceSet
-
-    @property
-    def note(self) -> str:
-        info = self.dataset.info
-        return f"{info.name}: {info.source}, {info.train_size} images, sha256 {info.checksum}"
 
 
 class TorchFit:
@@ -61,9 +58,9 @@ class TorchFit:
                     images_per_s=epoch.images_per_s,
                 )
         except OutOfMemory as error:
-            raise CannotTrain("out_of_memory", str(error)) from error
+            raise CannotTrain(Ending.OUT_OF_MEMORY, str(error)) from error
         except Diverged as error:
-            raise CannotTrain("diverged", str(error)) from error
+            raise CannotTrain(Ending.DIVERGED, str(error)) from error
 
     def dump(self) -> bytes:
         buffer = io.BytesIO()
@@ -96,21 +93,26 @@ class TorchSetTrainer:
             return torch.cuda.get_device_name(self._device)
         return "CPU"
 
-    def facts(self, params_model: ModelConfig) -> dict[str, Any]:
-        """Facts about the network as built for the gate's data set, and about the data."""
-        info = self.images(self._search.datasets[0].name)
-        model = params_model.for_images(
-            image_size=info.image_size, channels=info.channels, classes=info.classes
+    def facts(self, model: ModelConfig) -> TrialFacts:
+        """The network as built for the gate's images, this machine, and the data."""
+        return TrialFacts(
+            parameters=model_cost(model).parameters,
+            tokens=model.tokens,
+            device=self.device_name,
+            data=tuple(self._source(entry) for entry in self._search.datasets),
+            code_version=self._code_version,
+            versions=self._versions,
         )
-        notes = [self._load(entry.name).note for entry in self._search.datasets]
-        return {
-            "parameters": model_cost(model).parameters,
-            "tokens": model.tokens,
-            "device": self.device_name,
-            "data_note": "; ".join(notes),
-            "code_version": self._code_version,
-            "versions": self._versions,
-        }
+
+    def _source(self, entry: DatasetSection) -> DataSource:
+        info = self._load(entry.name).dataset.info
+        return DataSource(
+            name=entry.name,
+            source=info.source,
+            train_size=info.train_size,
+            checksum=info.checksum,
+            stand_in_for=entry.stand_in_for,
+        )
 
     def images(self, dataset: str) -> DatasetInfo:
         return self._load(dataset).dataset.info
@@ -136,7 +138,7 @@ class TorchSetTrainer:
                 runner=self._runners,
             )
         except OutOfMemory as error:
-            raise CannotTrain("out_of_memory", str(error)) from error
+            raise CannotTrain(Ending.OUT_OF_MEMORY, str(error)) from error
         if resume is not None:
             _go_on(trainer, resume, device=self._device)
         return TorchFit(trainer)

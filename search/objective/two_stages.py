@@ -15,12 +15,12 @@ import logging
 import struct
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
-from typing import Any, Protocol
+from typing import Protocol
 
 from model.config import ModelConfig, TrainConfig
 from nkat_errors import NkatError
 from search.file.search_file import ImageFacts, SearchFile
-from search.objective.judge import STAGE_2_STEP, Judge, SetResult
+from search.objective.judge import STAGE_2_STEP, Judge
 from search.objective.messages import (
     EpochDone,
     Event,
@@ -33,6 +33,9 @@ from search.objective.messages import (
     Stage,
     Stopped,
 )
+from search.score.tpe_score import lambdas
+from search.study.trial_attributes import TrialFacts
+from search.study.verdict import Effort, Ending, SetResult
 from storage.checkpoints import CheckpointStore
 
 log = logging.getLogger(__name__)
@@ -47,12 +50,12 @@ class CannotTrain(NkatError):
     """This configuration cannot be trained (memory, NaN): a result, not an accident.
 
     Args:
-        kind: `out_of_memory` or `diverged`, the constraint's key.
+        ending: OUT_OF_MEMORY or DIVERGED.
     """
 
-    def __init__(self, kind: str, reason: str) -> None:
+    def __init__(self, ending: Ending, reason: str) -> None:
         super().__init__(reason)
-        self.kind = kind
+        self.ending = ending
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,8 +87,12 @@ class Fit(Protocol):
 class SetTrainer(Protocol):
     """Trains one configuration on one data set."""
 
-    def facts(self, params_model: ModelConfig) -> dict[str, Any]:
-        """User attributes known before training (device, parameters, data notes)."""
+    def facts(self, model: ModelConfig) -> TrialFacts:
+        """What is known before training.
+
+        Args:
+            model: the network as it is built for the gate's images.
+        """
 
     def images(self, dataset: str) -> ImageFacts:
         """Shape, classes and flips of a data set."""
@@ -112,10 +119,9 @@ class Progress:
     """How far a trial has come: what a checkpoint holds beside the trainer's state."""
 
     results: dict[str, SetResult] = field(default_factory=dict)
+    effort: Effort = field(default_factory=Effort)
     dataset: str | None = None
     epoch: int = 0
-    seconds: float = 0.0
-    """Wall time spent on `dataset` so far, earlier attempts included."""
 
     def pack(self, trainer_state: bytes) -> bytes:
         head = json.dumps(asdict(self)).encode()
@@ -139,7 +145,22 @@ class Progress:
         (length,) = struct.unpack(">I", blob[:4])
         head = json.loads(blob[4 : 4 + length])
         head["results"] = {name: SetResult(**r) for name, r in head["results"].items()}
+        head["effort"] = Effort(**head["effort"])
         return cls(**head), blob[4 + length :]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Part:
+    """One data set's share of a trial: the configuration as this set uses it."""
+
+    index: int
+    dataset: str
+    model: ModelConfig
+    train: TrainConfig
+
+    @property
+    def stage(self) -> Stage:
+        return 1 if self.index == 0 else 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -163,26 +184,34 @@ class TwoStageObjective:
     ) -> None:
         """Emits events; the last one is `Finished` or `Stopped`."""
         progress, state = self._resume(job)
-        judge = Judge(search=self.search, params=job.params, trainer_facts=self.trainer.facts)
-        for index, entry in enumerate(self.search.datasets):
-            stage: Stage = 1 if index == 0 else 2
-            if entry.name not in progress.results:
+        plan = [self._planned(index, job) for index in range(len(self.search.datasets))]
+        facts = self.trainer.facts(plan[0].model)
+        readings = lambdas(plan[0].model, parameters=facts.parameters)
+        judge = Judge(search=self.search, lambdas=readings)
+        to_beat = job.best_global if self.search.service.bound_check else None
+        for part in plan:
+            if part.dataset not in progress.results:
                 try:
-                    stopped = self._train_set(
-                        job, judge, progress, state, index, emit, should_stop
-                    )
+                    stopped = self._train_set(job, judge, progress, state, part, emit, should_stop)
                 except CannotTrain as error:
-                    emit(judge.cannot_train(progress.results, entry.name, error.kind, str(error)))
+                    verdict = judge.cannot_train(
+                        progress.results, progress.effort, ending=error.ending, reason=str(error)
+                    )
+                    emit(Finished(verdict=verdict, facts=facts))
                     return
                 if stopped:
                     return
                 state = None
             # Judged again after a resume: the loss may have come between save and verdict.
-            over = self._verdict(job, judge, progress, stage)
+            over = judge.after_set(progress.results, progress.effort, to_beat)
             if over is not None:
-                emit(over)
+                emit(Finished(verdict=over, facts=facts))
                 return
-        emit(judge.complete(progress.results))
+
+    def _planned(self, index: int, job: Job) -> _Part:
+        entry = self.search.datasets[index]
+        model, train = self.search.resolve_for(job.params, entry, self.trainer.images(entry.name))
+        return _Part(index=index, dataset=entry.name, model=model, train=train)
 
     def _resume(self, job: Job) -> tuple[Progress, bytes | None]:
         blob = self.checkpoints.load(job.trial_number)
@@ -229,39 +258,32 @@ class TwoStageObjective:
         judge: Judge,
         progress: Progress,
         state: bytes | None,
-        index: int,
+        part: _Part,
         emit: Callable[[Event], None],
         should_stop: Callable[[], bool],
     ) -> bool:
         """Trains one set to its end; True when it was stopped before that."""
-        stage: Stage = 1 if index == 0 else 2
-        dataset = self.search.datasets[index].name
-        model, train = self.search.resolve_for(
-            job.params, self.search.datasets[index], self.trainer.images(dataset)
-        )
+        stage, dataset = part.stage, part.dataset
         if progress.dataset != dataset:
-            progress.dataset, progress.epoch, progress.seconds, state = dataset, 0, 0.0, None
-        fit = self._start(dataset, model, train, state, emit)
+            progress.dataset, progress.epoch, state = dataset, 0, None
+        fit = self._start(dataset, part.model, part.train, state, emit)
         report: EpochReport | None = None
         saved_at = began = self.clock()
         for report in fit.epochs():
             now = self.clock()
             seconds, began = now - began, now
-            progress.epoch, progress.seconds = report.epoch, progress.seconds + seconds
-            score = judge.local(report.accuracy)
+            progress.epoch = report.epoch
+            progress.effort = progress.effort.epoch(stage=stage, seconds=seconds)
             last = report.epoch == report.epochs
             if last:
                 progress.results[dataset] = SetResult(
-                    accuracy=report.accuracy,
-                    weights=report.weights,
-                    epochs=report.epochs,
-                    seconds=progress.seconds,
-                    images_per_s=report.images_per_s,
+                    accuracy=report.accuracy, weights=report.weights
                 )
-            step, value = report.epoch, score
-            if stage == 2:
-                step, value = STAGE_2_STEP + index, judge.global_bound(progress.results)
-            reported = stage == 1 or last
+            graded: tuple[int, float] | None = None
+            if stage == 1:
+                graded = (report.epoch, judge.local(report.accuracy))
+            elif last:
+                graded = (STAGE_2_STEP + part.index, judge.so_far(progress.results))
             emit(
                 EpochDone(
                     stage=stage,
@@ -269,11 +291,8 @@ class TwoStageObjective:
                     epoch=report.epoch,
                     epochs=report.epochs,
                     accuracy=report.accuracy,
-                    tpe_score=score,
-                    seconds=seconds,
                     images_per_s=report.images_per_s,
-                    step=step if reported else None,
-                    value=value if reported else None,
+                    report=graded,
                 )
             )
             stop = should_stop()
@@ -310,12 +329,3 @@ class TwoStageObjective:
             )
         )
         return True
-
-    def _verdict(
-        self, job: Job, judge: Judge, progress: Progress, stage: Stage
-    ) -> Finished | None:
-        if stage == 1:
-            return judge.gate(progress.results)
-        if self.search.service.bound_check:
-            return judge.bound(progress.results, job.best_global)
-        return None

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 
 from optuna.trial import FrozenTrial, TrialState
 
-from nkat_errors import NkatError
 from search.file.search_file import SearchFile
-from search.objective.judge import Judge
 from search.objective.simulated_trainer import Rehearsal, RehearsedSetTrainer
+from search.study.trial_record import TrialRecord
+from search.study.verdict import Ending
 from search.worker.loop import BEATS_PER_LEASE
 from storage.board import Board
 from storage.engine import idle_limit_s
@@ -97,7 +97,7 @@ def check_promises(
     results = Counter(a.number for a in attempts if a.outcome in RESULTS)
     lost = lost_trials(trials, attempts)
     trainer = RehearsedSetTrainer(search=search, plan=plan)
-    wrong = [t.number for t in counted if not _is_its_own(t, search, trainer)]
+    wrong = [t.number for t in counted if not _is_its_own(t, trainer)]
     retried = {a.number for a in attempts if a.attempt > 1}
     reached = _first_reached_stage_2(attempts)
     repeated = [
@@ -170,20 +170,23 @@ def lost_trials(trials: list[FrozenTrial], attempts: list[AttemptRow]) -> set[in
     return ({t.number for t in trials} | {a.number for a in attempts}) - accounted
 
 
-def _is_its_own(trial: FrozenTrial, search: SearchFile, trainer: RehearsedSetTrainer) -> bool:
-    """The recorded accuracies are those the formula gives for its parameters."""
-    results = trainer.final_results(trial.params)
-    for name, accuracy in results.items():
-        recorded = trial.user_attrs.get(f"accuracy_{name}")
-        if recorded is not None and abs(recorded - accuracy) > 1e-9:
+def _is_its_own(trial: FrozenTrial, trainer: RehearsedSetTrainer) -> bool:
+    """The recorded accuracies and the value are those the formula gives for its parameters."""
+    recorded = TrialRecord.of_frozen(trial).verdict
+    if recorded is None:
+        return False
+    expected = trainer.finished(trial.params).verdict
+    if (recorded.ending is Ending.INFEASIBLE) != (expected.ending is Ending.INFEASIBLE):
+        return False
+    for name, result in recorded.results.items():
+        formula = expected.results.get(name)
+        if formula is None or abs(result.accuracy - formula.accuracy) > 1e-9:
             return False
     if trial.state != TrialState.COMPLETE:
         return True
-    judge = Judge(search=search, params=trial.params, trainer_facts=trainer.facts)
-    scores = [judge.local(accuracy) for accuracy in results.values()]
-    if trial.value is None:
-        raise NkatError(f"trial {trial.number} is complete without a value")
-    return abs(trial.value - sum(scores) / len(scores)) < 1e-9
+    if trial.value is None or expected.value is None:
+        return False
+    return recorded.complete and abs(trial.value - expected.value) < 1e-9
 
 
 def _first_reached_stage_2(attempts: list[AttemptRow]) -> dict[int, int]:

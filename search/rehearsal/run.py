@@ -30,6 +30,7 @@ from search.rehearsal.promises import Promise, Silence, check_promises
 from search.service.orchestrator import NOTE, Orchestrator
 from search.service.progress import SearchProgress
 from search.study.session import Session, opened
+from search.terminal import plain
 from search.worker.pool import WorkerPool
 from search.worker.signals import StopRequest
 from storage.embedded import EmbeddedPostgres
@@ -235,17 +236,23 @@ class _Rehearsing:
         ) as progress:
             while not self._options.stop:
                 for line in self._pool.tick():
-                    console.print(line, highlight=False)
+                    console.print(plain(line), soft_wrap=True)
                 counts = orchestrator.tick()
                 workers = [w for w in self._board.workers() if w.note != NOTE]
                 self._note_silence([w.beat_age_s for w in workers if w.trial is not None])
-                progress.update(counts, self._board.best(), workers)
+                progress.update(
+                    counts,
+                    self._board.best(),
+                    workers,
+                    gate=orchestrator.gate,
+                    warning=orchestrator.warning,
+                )
                 if counts.done != ended:
                     moved_at, ended = time.monotonic(), counts.done
                 if counts.done >= counts.budget or orchestrator.command is not Command.RUN:
                     return
                 if time.monotonic() - moved_at > PATIENCE_S:
-                    console.print(f"no trial ended for {PATIENCE_S:.0f} s: giving up")
+                    console.print(plain(f"no trial ended for {PATIENCE_S:.0f} s: giving up"))
                     return
                 injuring = time.monotonic()
                 self._injector.tick(counts.done)

@@ -26,6 +26,7 @@ from search.retrain.training_run import (
     train_once,
 )
 from search.score.tpe_score import global_tpe_score, lambdas, local_tpe_score
+from search.terminal import WideTable, plain
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -41,7 +42,7 @@ class TrainRequest:
     Args:
         chosen: the configuration.
         given: fields of the recipe that the command line names.
-        changed: single fields differ from the file's, so its scores are no reference.
+        changed: fields or images differ from the file's, so its scores are no reference.
         entries: data sets, with epochs, limit and validation.
         split_seed: of the validation splits.
         seed: of the first run.
@@ -199,7 +200,9 @@ def _row(
     best = request.chosen.best
     if best is None or request.changed:
         return row
-    recorded = best.scores.sets[entry.name]
+    recorded = best.scores.sets.get(entry.name)
+    if recorded is None:  # a nearest.yaml: its trial was stopped before this set
+        return row
     row["recorded"] = {
         "accuracy": recorded.accuracy,
         "tpe_score": recorded.tpe_score,
@@ -219,18 +222,17 @@ def _same(best: Any, name: str, checksum: str) -> bool | None:
 
 def print_report(report: dict[str, Any], console: Console) -> None:
     """The result as a table and sentences."""
-    from rich.table import Table
-
     heading = f"{report['configuration']}, {report['on']} images, {report['device']}"
     if report["cut_down"]:
         heading += " (CUT DOWN: quote no score)"
-    table = Table(title=heading, title_justify="left")
-    for name in ("data set", "epochs", "runs", "accuracy", "std", "TPE score", "images/s"):
-        table.add_column(name, justify="left" if name == "data set" else "right")
+    table = WideTable(heading)
+    table.column("data set", left=True)
+    for name in ("epochs", "runs", "accuracy", "std", "TPE score", "images/s"):
+        table.column(name)
     compared = any("recorded" in row for row in report["sets"])
     if compared:
-        table.add_column("recorded", justify="right")
-        table.add_column("difference", justify="right")
+        table.column("recorded")
+        table.column("difference")
     for row in report["sets"]:
         cells = [
             row["dataset"] + (" (SYNTHETIC)" if row["source"] == "synthetic" else ""),
@@ -241,13 +243,20 @@ def print_report(report: dict[str, Any], console: Console) -> None:
             "none" if row["tpe_score"] is None else f"{row['tpe_score']:.4f}",
             f"{row['images_per_s']:,.0f}",
         ]
-        if compared:
+        if compared and "recorded" in row:
             recorded = row["recorded"]
             cells += [f"{recorded['accuracy']:.4f}", f"{recorded['difference']:+.4f}"]
-        table.add_row(*cells)
+        elif compared:
+            cells += ["", ""]
+        table.row(*cells)
     console.print(table)
     for line in sentences(report):
-        console.print(line, soft_wrap=True, markup=False)
+        console.print(plain(line), soft_wrap=True)
+
+
+def agrees(report: dict[str, Any]) -> bool:
+    """False when an accuracy lies outside two standard deviations of its record."""
+    return all(row.get("recorded", {}).get("agrees") is not False for row in report["sets"])
 
 
 def sentences(report: dict[str, Any]) -> list[str]:
@@ -267,9 +276,13 @@ def sentences(report: dict[str, Any]) -> list[str]:
             f"two standard deviations ({2 * recorded['noise']:.4f})."
         )
     if "global_tpe_score" in report:
+        recorded_score = report["recorded_global_tpe_score"]
+        beside = "none (its trial ended early)"
+        if recorded_score is not None:
+            beside = f"{recorded_score:.4f}"
         lines.append(
             f"Global TPE score {report['global_tpe_score']:.4f}; recorded on validation images: "
-            f"{report['recorded_global_tpe_score']:.4f}."
+            f"{beside}."
         )
     if report["on"] == "test":
         lines += [_trained_on(row) for row in report["sets"]]

@@ -5,10 +5,8 @@ Imports torch; the `train` and `smoke` commands import it when they run.
 
 from __future__ import annotations
 
-import functools
 import math
 import statistics
-import time
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -17,16 +15,12 @@ from typing import Any
 import torch
 
 from model.config import ModelConfig, TrainConfig, warmup_fits
-from model.data import DatasetInfo, DeviceSet, device_sets, load_dataset, split
-from model.runners import runners_for
-from model.training.step import OnStep, RunnerFactory
-from model.training.trainer import EpochResult, Trainer
+from model.data import DatasetInfo
+from model.training.step import OnStep
+from model.training.trainer import EpochResult
 from nkat_errors import BadInput
 from search.file.sections import DatasetSection
-
-ON_TEST_CHECK_SIZE = 2000
-"""Training images whose accuracy is shown while a --test run trains: all others are
-trained on too, and the test images must not be looked at before the end."""
+from search.retrain.training import SetImages, Training
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,6 +59,7 @@ class RunResult:
             test images of the averaged ones (raw if averaging is off), chosen beforehand.
         weights: whose accuracy it is: `raw` or `ema`.
         train_images: images trained on.
+        seconds: of all epochs, evaluation included.
         history: accuracy after each epoch (in a --test run, on training images).
     """
 
@@ -143,12 +138,6 @@ def device_title(device: str) -> str:
     return f"CPU, {torch.get_num_threads()} threads"
 
 
-@functools.cache
-def _runners(device: str) -> RunnerFactory:
-    """One per device, so that the next seed finds the step captured."""
-    return runners_for(device)
-
-
 def train_once(
     spec: RunSpec,
     *,
@@ -167,75 +156,47 @@ def train_once(
         BadInput: no such data set, or values that do not fit together.
         Diverged, OutOfMemory: as the trainer says.
     """
-    dataset = load_dataset(spec.entry.name, data_dir=spec.data_dir, synthetic=spec.entry.synthetic)
-    info = dataset.info
-    train_config = recipe_on(spec.train, spec.entry, flip=info.flip)
-    model_config = spec.model.for_images(
-        image_size=info.image_size, channels=info.channels, classes=info.classes
-    )
-    held_out = 0 if spec.test else spec.entry.validation
-    parts = split(
-        dataset,
-        validation_fraction=held_out if isinstance(held_out, float) else None,
-        validation_size=held_out if isinstance(held_out, int) else None,
-        limit=spec.entry.limit,
-        seed=spec.split_seed,
-    )
-    if spec.test:
-        train = DeviceSet.from_arrays(
-            parts.train_images, parts.train_labels, info=info, device=spec.device
-        )
-        shown = slice(0, ON_TEST_CHECK_SIZE)
-        validation = replace(train, images=train.images[shown], labels=train.labels[shown])
-    else:
-        train, validation = device_sets(parts, device=spec.device)
-    began = time.perf_counter()
-    trainer = Trainer(
-        model_config=model_config,
-        train_config=train_config,
-        train=train,
-        validation=validation,
+    images = SetImages.load(
+        spec.entry,
+        split_seed=spec.split_seed,
         device=spec.device,
+        data_dir=spec.data_dir,
+        hold_out=not spec.test,
+    )
+    info = images.dataset.info
+    training = Training(
+        images=images,
+        model=spec.model,
+        recipe=recipe_on(spec.train, spec.entry, flip=info.flip),
         seed=spec.seed,
-        runner=_runners(spec.device),
+        device=spec.device,
         on_step=on_step,
     )
     if on_start is not None:
-        on_start(len(train))
-    history = []
-    for last in trainer.epochs():
-        history.append(last.accuracy)
+        on_start(len(images.train))
+    for epoch in training.epochs():
         if on_epoch is not None:
-            on_epoch(last)
-    seconds = time.perf_counter() - began
-    evaluation, images, weights = last.evaluation, len(validation), last.weights
+            on_epoch(epoch)
+    last = training.history[-1]
+    evaluation, evaluated, weights = last.evaluation, images.validation, last.weights
     if spec.test:
-        test_images, test_labels = dataset.read_test()
-        test = DeviceSet.from_arrays(
-            test_images,
-            test_labels,
-            info=info,
-            device=spec.device,
-            mean=train.mean,
-            std=train.std,
-        )
-        evaluation, images = trainer.evaluate(test), len(test)
-        weights = "ema" if train_config.ema > 0 else "raw"
+        evaluated, _ = images.read_test()
+        evaluation, weights = training.trainer.evaluate(evaluated), training.chosen_weights
     result = RunResult(
         dataset=info.name,
         seed=spec.seed,
-        epochs=train_config.epochs,
+        epochs=last.epochs,
         on="test" if spec.test else "validation",
-        images=images,
+        images=len(evaluated),
         accuracy=evaluation.accuracy_ema if weights == "ema" else evaluation.accuracy_raw,
         weights=weights,
         accuracy_raw=evaluation.accuracy_raw,
         accuracy_ema=evaluation.accuracy_ema,
         loss=last.loss,
-        train_images=len(train),
+        train_images=len(images.train),
         images_per_s=last.images_per_s,
-        seconds=seconds,
-        history=tuple(history),
+        seconds=sum(epoch.seconds for epoch in training.history),
+        history=tuple(epoch.accuracy for epoch in training.history),
     )
     return result, info
 

@@ -9,19 +9,33 @@ SOURCE_GATE = ("cifar10", 0.60)
 """The source's data set and threshold, where no file names others."""
 
 
+def threshold_text(threshold: float) -> str:
+    """`0.60`, or as many digits as it takes: a rounded threshold would be another."""
+    text = f"{threshold:.2f}"
+    return text if float(text) == threshold else f"{threshold:g}"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Verdict:
+class GateVerdict:
     """What the gate said.
 
     Args:
-        passed: stage 2 may start.
         score: the local TPE score that was judged (0 where there was none).
-        margin: score - threshold; negative for a failure.
+        threshold: the score that passes.
     """
 
-    passed: bool
     score: float
-    margin: float
+    threshold: float
+
+    @property
+    def margin(self) -> float:
+        """score - threshold; negative for a failure."""
+        return self.score - self.threshold
+
+    @property
+    def passed(self) -> bool:
+        """Stage 2 may start."""
+        return self.margin >= 0
 
     @property
     def constraint(self) -> float:
@@ -35,9 +49,8 @@ class Gate:
 
     threshold: float
 
-    def judge(self, score: float | None) -> Verdict:
+    def judge(self, score: float | None) -> GateVerdict:
         """A missing or NaN score (diverged, out of memory) is judged as 0, so that
         the record stays graded and finite, which the sampler needs to learn."""
         value = score if score is not None and math.isfinite(score) else 0.0
-        margin = value - self.threshold
-        return Verdict(passed=margin >= 0, score=value, margin=margin)
+        return GateVerdict(score=value, threshold=self.threshold)

@@ -24,6 +24,9 @@ from search.dashboard.notes import (
     write_trial_note,
 )
 from search.file.search_file import SearchFile
+from search.service.gate_watch import GateWatch
+from search.study.nearest import AtTheGate
+from search.study.trial_record import TrialRecord
 from search.worker.loop import BEATS_PER_LEASE
 from search.worker.signals import StopRequest
 from storage.board import Board
@@ -52,6 +55,10 @@ class Orchestrator:
         checkpoints: where the workers' checkpoints are, or None when they are elsewhere.
         clock: monotonic seconds.
         notes: write the dashboard's notes (a rehearsal of thousands of trials does not).
+
+    Attributes:
+        command, message: what the search wants of its workers, and why.
+        warning: that nothing passes the gate; empty until the sampler's start-up is over.
     """
 
     def __init__(
@@ -72,11 +79,18 @@ class Orchestrator:
         self._notes = notes
         self._beat_due = self._notes_due = self._sweep_due = 0.0
         self._noted: set[int] = set()
+        self._watch = GateWatch(board)
         self._id = board.register_worker(
             host=socket.gethostname(), pid=os.getpid(), device="none", note=NOTE
         )
         self.command = Command.RUN
         self.message = ""
+        self.warning = ""
+
+    @property
+    def gate(self) -> AtTheGate | None:
+        """How the trial nearest to passing stood at the gate, as of the last tick."""
+        return self._watch.best
 
     def tick(self) -> Counts:
         """One round, cheap enough for every second; returns the search in numbers."""
@@ -92,6 +106,9 @@ class Orchestrator:
             self.command, self.message = beat.command, beat.message
             self._beat_due = now + self._search.service.lease_s / BEATS_PER_LEASE
         counts = self._board.counts()
+        if warning := self._watch.look(counts):
+            self.warning = warning
+            log.warning("%s", warning)
         if now >= self._sweep_due and self._checkpoints is not None:
             self._checkpoints.sweep(self._board.over_numbers())
             self._sweep_due = now + SWEEP_EVERY_S
@@ -121,12 +138,7 @@ class Orchestrator:
             noted = set()
             for trial in study.get_trials(deepcopy=False):
                 if trial.state.is_finished() and trial.number not in self._noted:
-                    text = trial_note(
-                        number=trial.number,
-                        state=trial.state.name.lower(),
-                        user_attrs=trial.user_attrs,
-                        attempts=trial.user_attrs.get("attempt", 1),
-                    )
+                    text = trial_note(TrialRecord.of_frozen(trial))
                     write_trial_note(study, trial_id_of(trial), text)
                     if trial.state.name == "COMPLETE":
                         announce_export(study, trial_id=trial_id_of(trial), number=trial.number)

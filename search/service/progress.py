@@ -13,20 +13,11 @@ from typing import Self
 from rich.console import Console, Group
 from rich.live import Live
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-from rich.text import Text
 
+from search.study.nearest import AtTheGate
+from search.terminal import duration, plain
 from storage.records import Counts, WorkerRow
 from storage.states import WorkerState
-
-
-def duration(seconds: float) -> str:
-    """`42 s`, `7 min 05 s`, `2 h 10 min`."""
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60:02d} s"
-    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
 
 
 class TimeLeft:
@@ -81,8 +72,9 @@ class SearchProgress:
         self._clock = clock
         self._left = TimeLeft(done=done, started_at=clock())
         self._shown = done
+        self._warned = ""
         self._bar = Progress(
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(),
             MofNCompleteColumn(),
             TextColumn("trials"),
@@ -108,25 +100,44 @@ class SearchProgress:
             self._live.stop()
 
     def update(
-        self, counts: Counts, best: tuple[int, float] | None, workers: Sequence[WorkerRow]
+        self,
+        counts: Counts,
+        best: tuple[int, float] | None,
+        workers: Sequence[WorkerRow],
+        *,
+        gate: AtTheGate | None,
+        warning: str,
     ) -> None:
+        """Shows the search as it is.
+
+        Args:
+            counts: in numbers.
+            best: number and Global TPE score of the best trial.
+            workers: living ones.
+            gate: how the trial nearest to passing stood at the gate.
+            warning: shown above the rest, once; empty for none.
+        """
+        if warning and warning != self._warned:
+            self._console.print(plain(f"WARNING: {warning}", "bold yellow"), soft_wrap=True)
+            self._warned = warning
         left_s = self._left.estimate_s(counts, self._clock())
         left = "" if left_s is None else f"about {duration(left_s)} left"
         facts = self._facts(counts, best)
         if self._live is not None:
             self._bar.update(self._task, total=counts.budget, completed=counts.done, left=left)
-            lines = [Text(facts), *(Text("  " + worker_line(w), style="dim") for w in workers)]
+            lines = [plain(facts)]
+            if gate is not None:
+                lines.append(plain(gate.short()))
+            lines += [plain("  " + worker_line(worker), "dim") for worker in workers]
             self._live.update(Group(self._bar, *lines))
         elif counts.done != self._shown:
-            self._console.print(
-                f"{counts.done}/{counts.budget} trials; {facts}" + (f"; {left}" if left else ""),
-                highlight=False,
-            )
+            parts = [f"{counts.done}/{counts.budget} trials", facts, gate and gate.short(), left]
+            self._console.print(plain("; ".join(p for p in parts if p)), soft_wrap=True)
         self._shown = counts.done
 
     @staticmethod
     def _facts(counts: Counts, best: tuple[int, float] | None) -> str:
-        parts = [f"{counts.complete} passed", f"{counts.pruned} pruned"]
+        parts = [f"{counts.complete} complete", f"{counts.pruned} pruned"]
         if counts.lost or counts.failed_attempts:
             parts.append(f"{counts.lost + counts.failed_attempts} attempts lost or failed")
         parts.append(

@@ -6,18 +6,22 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from rich.console import Console
+from rich.text import Text
 
 from nkat_errors import BadInput, NkatError
 from search.exit_codes import EXIT_INTERRUPTED
 from search.export.best_file import BestFile
+from search.export.choice import NEAREST_NAME
 from search.export.tables import summary_lines, trial_table
 from search.file.data_choice import settle
 from search.file.load import load_search_file
 from search.file.search_file import SearchFile
 from search.logs import set_up_logging
 from search.outputs import check_output
+from search.report.page import REPORT_NAME, Report
 from search.service.supervision import RunPlan, cut_down_line, dashboard, run_to_end
 from search.study.create import create_study
+from search.study.nearest import nearest, none_passed
 from search.study.session import (
     Session,
     checkpoint_dir,
@@ -27,6 +31,7 @@ from search.study.session import (
     state_dir,
 )
 from search.study.trial_record import TrialRecord, best_first
+from search.terminal import plain
 from search.worker.devices import gpu_count
 from search.worker.signals import StopRequest, stop_on_signals
 from storage.engine import make_engine
@@ -53,7 +58,11 @@ class RunOptions:
 
 
 def run_search(options: RunOptions, *, notes: Console, results: Console) -> int:
-    """0 when the search ended with a best.yaml, 1 when nothing passed, 130 after Ctrl-C."""
+    """0 when the search ended with a best.yaml, 130 after Ctrl-C.
+
+    Raises:
+        NkatError: nothing passed; nearest.yaml is the trial that came nearest.
+    """
     set_up_logging(level="ERROR")
     stop = StopRequest()
     check_output(options.out)
@@ -63,10 +72,10 @@ def run_search(options: RunOptions, *, notes: Console, results: Console) -> int:
         search = all_synthetic(search)
     for line in (f"search file: {path}", cut_down_line(search), *search.warnings):
         if line:
-            notes.print(line, highlight=False)
-    settled = settle(search, data_dir=options.data_dir, tell=notes.print)
+            notes.print(plain(line), soft_wrap=True)
+    settled = settle(search, data_dir=options.data_dir, tell=lambda line: notes.print(plain(line)))
     for note in settled.notes:
-        notes.print(f"NOTE: {note}", style="bold yellow", highlight=False)
+        notes.print(plain(f"NOTE: {note}", "bold yellow"), soft_wrap=True)
     with (
         stop_on_signals(stop),
         only_run(state_dir(options.state_dir)),
@@ -113,23 +122,42 @@ def all_synthetic(search: SearchFile) -> SearchFile:
 
 
 def _conclude(session: Session, out: Path, *, stopped: bool, results: Console) -> int:
-    """The table, the sentences, best.yaml."""
+    """The table, the sentences, best.yaml or nearest.yaml."""
     trials = [TrialRecord.of(row) for row in session.board.trials()]
-    search = session.search
+    search, study = session.search, session.record.study_name
     results.print(trial_table(trials, search))
     for line in summary_lines(trials, search):
-        results.print(line, highlight=False)
+        results.print(plain(line), soft_wrap=True)
     ranked = best_first(trials)
     if ranked:
-        BestFile.of_trial(ranked[0], search, study=session.record.study_name).save(out)
-        results.print(f"best configuration: {out.resolve()}", highlight=False, soft_wrap=True)
+        BestFile.of_trial(ranked[0], search, study=study).save(out)
+        results.print(plain(f"best configuration: {out.resolve()}"), soft_wrap=True)
+    results.print(_report(session, out.with_name(REPORT_NAME)), soft_wrap=True)
     if stopped:
-        results.print("stopped; the same command goes on where it stopped", highlight=False)
+        if not ranked:
+            results.print(plain(f"So far {none_passed(trials)}."), soft_wrap=True)
+        results.print(plain("stopped; the same command goes on where it stopped"))
         return EXIT_INTERRUPTED
-    if not ranked:
-        raise NkatError(
-            f"no trial passed the gate (local TPE score >= {search.gate.threshold:.2f} on "
-            f"{search.gate.dataset}), so there is no best.yaml: train longer, lower the gate, or "
-            "see `nkat-search explain` for what the gate needs"
-        )
-    return 0
+    if ranked:
+        return 0
+    written, found = "", nearest(trials)
+    if found is not None:
+        path = out.with_name(NEAREST_NAME)
+        BestFile.of_trial(found, search, study=study).save(path)
+        written = f"; its configuration is in {path.resolve()}"
+    raise NkatError(
+        f"no best.yaml: {none_passed(trials)}{written}.  Train longer, lower the gate, or see "
+        "`nkat-search explain` for what the gate needs"
+    )
+
+
+def _report(session: Session, path: Path) -> Text:
+    """The line that links the search's page, or says why there is none.
+
+    A search of days must not end as failed because its picture could not be drawn.
+    """
+    try:
+        Report.of(session).save(path)
+    except Exception as error:
+        return plain(f"WARNING: no report: {type(error).__name__}: {error}", "bold yellow")
+    return plain(f"report: {path.resolve().as_uri()}")

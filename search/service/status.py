@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
-from rich.box import SIMPLE_HEAD
 from rich.console import Group, RenderableType
-from rich.table import Table
-from rich.text import Text
 
-from search.service.progress import duration
+from search.study.nearest import best_at_the_gate
 from search.study.session import Session
+from search.study.trial_attributes import OUTCOME
+from search.study.trial_record import TrialRecord
+from search.terminal import WideTable, duration, plain
 from storage.records import TrialRow, WorkerRow
 from storage.states import Command, WorkerState
 
@@ -30,7 +30,10 @@ def snapshot(session: Session, *, trials: int | None = NEWEST) -> dict[str, Any]
     counts = board.counts()
     command, message = board.state()
     best = board.best()
-    rows = board.trials() if trials != 0 else []
+    rows = board.trials()
+    records = {row.number: TrialRecord.of(row) for row in rows}
+    gate = best_at_the_gate(records.values())
+    shown = rows if trials is None else rows[len(rows) - min(trials, len(rows)) :]
     done = counts.done >= counts.budget
     return {
         "study": session.record.study_name,
@@ -40,27 +43,31 @@ def snapshot(session: Session, *, trials: int | None = NEWEST) -> dict[str, Any]
         "message": message,
         **asdict(counts),
         "best": None if best is None else {"trial": best[0], "global_tpe_score": best[1]},
+        "gate": None if gate is None else gate.to_dict() | {"text": gate.short()},
         "workers": [_worker(row) for row in board.workers()],
-        "trials": [_trial(row) for row in (rows if trials is None else rows[-(trials or 1) :])]
-        if trials != 0
-        else [],
+        "trials": [_trial(row, records[row.number]) for row in shown],
     }
 
 
 def _worker(row: WorkerRow) -> dict[str, Any]:
-    plain = asdict(row)
-    plain["worker_id"] = str(row.worker_id)
-    plain["state"] = row.state.value
-    return plain
+    values = asdict(row)
+    values["worker_id"] = str(row.worker_id)
+    values["state"] = row.state.value
+    return values
 
 
-def _trial(row: TrialRow) -> dict[str, Any]:
-    plain = asdict(row)
-    plain["worker_id"] = None if row.worker_id is None else str(row.worker_id)
-    plain["outcome"] = None if row.outcome is None else row.outcome.value
-    plain["params"] = dict(row.params)
-    plain["user_attrs"] = dict(row.user_attrs)
-    return plain
+def _trial(row: TrialRow, record: TrialRecord) -> dict[str, Any]:
+    """`reason` says why the trial is as it is; of a failed attempt, why that failed."""
+    values = asdict(row)
+    values["reason"] = row.reason or record.outcome
+    verdict = record.verdict
+    values["lambda"] = None if verdict is None else verdict.lam
+    values["mean_accuracy"] = None if verdict is None else verdict.mean_accuracy
+    values["worker_id"] = None if row.worker_id is None else str(row.worker_id)
+    values["outcome"] = None if row.outcome is None else row.outcome.value
+    values["params"] = dict(row.params)
+    values["user_attrs"] = dict(row.user_attrs)
+    return values
 
 
 def tables(view: dict[str, Any]) -> RenderableType:
@@ -77,26 +84,34 @@ def tables(view: dict[str, Any]) -> RenderableType:
         if best is None
         else f"best Global TPE score {best['global_tpe_score']:.4f} (trial {best['trial']})",
     ]
+    if view["gate"] is not None:
+        lines.append(view["gate"]["text"])
     if view["cut_down"]:
         lines.insert(1, "this is the cut-down search: its scores are not those of the full one")
-    parts: list[RenderableType] = [Text("\n".join(lines))]
+    parts: list[RenderableType] = [plain("\n".join(lines))]
     if view["workers"]:
-        parts.append(_workers_table(view["workers"]))
-        parts += [Text(line, style="bold yellow") for line in _troubles(view["workers"])]
+        parts += ["", _workers_table(view["workers"])]
+        parts += [plain(line, "bold yellow") for line in _troubles(view["workers"])]
     if view["trials"]:
-        parts.append(_trials_table(view["trials"]))
+        parts += ["", _trials_table(view["trials"])]
     return Group(*parts)
 
 
-def _workers_table(workers: list[dict[str, Any]]) -> Table:
-    table = _table("worker", "state", "last beat", "doing", "checkpoint")
+def _workers_table(workers: list[dict[str, Any]]) -> WideTable:
+    table = WideTable()
+    table.column("worker", left=True)
+    table.column("state", left=True)
+    table.column("last beat")
+    table.words("doing")
+    table.column("checkpoint")
     for row in workers:
-        table.add_row(
+        age_s = row["checkpoint_age_s"]
+        table.row(
             f"{row['note'] or row['device']}\n{row['host']}, pid {row['pid']}",
             row["state"],
             f"{duration(row['beat_age_s'])} ago",
             _doing(row),
-            "" if row["checkpoint_age_s"] is None else f"{duration(row['checkpoint_age_s'])} ago",
+            None if age_s is None else f"{duration(age_s)} ago",
         )
     return table
 
@@ -120,20 +135,24 @@ def _doing(row: dict[str, Any]) -> str:
     return text
 
 
-def _trials_table(trials: list[dict[str, Any]]) -> Table:
-    table = _table("trial", "state", "Global\nTPE score", "attempts", "what happened")
+def _trials_table(trials: list[dict[str, Any]]) -> WideTable:
+    table = WideTable()
+    table.column("trial")
+    table.column("state", left=True)
+    for heading in ("Global\nTPE score", "mean\n%", "lambda", "attempts"):
+        table.column(heading)
+    table.words("what happened")
     for row in trials:
         state = row["state"].lower()
         value = row["value"] if state == "complete" else None
-        table.add_row(
-            str(row["number"]),
+        mean, lam = row["mean_accuracy"], row["lambda"]
+        table.row(
+            row["number"],
             state,
-            "" if value is None else f"{value:.4f}",
-            str(row["attempts"]),
-            str(row["user_attrs"].get("outcome") or row["reason"] or ""),
+            None if value is None else f"{value:.4f}",
+            None if mean is None else f"{100 * mean:.2f}",
+            None if lam is None else f"{lam:.4g}",
+            row["attempts"],
+            row["user_attrs"].get(OUTCOME) or row["reason"],
         )
     return table
-
-
-def _table(*headings: str) -> Table:
-    return Table(*headings, box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)

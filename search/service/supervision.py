@@ -19,6 +19,7 @@ from search.service.dashboard_process import DashboardProcess
 from search.service.orchestrator import NOTE, Orchestrator
 from search.service.progress import SearchProgress
 from search.study.session import Session
+from search.terminal import plain
 from search.worker.devices import threads_per_worker, worker_devices
 from search.worker.pool import WorkerPool
 from search.worker.signals import StopRequest
@@ -112,12 +113,18 @@ def _watch(
     while not stop:
         news = None if page is None else page.news()
         if news is not None:
-            console.print(news, highlight=False, markup=False, soft_wrap=True)
+            console.print(plain(news), soft_wrap=True)
         for line in pool.tick():
-            console.print(line, style="red", highlight=False)
+            console.print(plain(line, "red"), soft_wrap=True)
         counts = orchestrator.tick()
         workers = [row for row in session.board.workers() if row.note != NOTE]
-        progress.update(counts, session.board.best(), workers)
+        progress.update(
+            counts,
+            session.board.best(),
+            workers,
+            gate=orchestrator.gate,
+            warning=orchestrator.warning,
+        )
         if counts.done >= counts.budget:
             return
         if orchestrator.command is not Command.RUN:

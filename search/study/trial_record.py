@@ -1,13 +1,15 @@
-"""A finished trial as reports and exports see it: plain values, no database."""
+"""A trial as reports and exports see it: plain values, no database."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
 from nkat_errors import BadInput
+from search.study.trial_attributes import OUTCOME, MissingAttribute, TrialAttributes
+from search.study.verdict import Verdict
 
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
@@ -35,50 +37,75 @@ class TrialRecord:
     Args:
         number: Optuna's.
         state: `complete`, `pruned`, `fail`, `running` or `waiting`.
-        value: the Global TPE score of a complete one.
+        value: the Global TPE score of a complete one; of a pruned one what it was told last.
         params: searched parameters by name.
-        user_attrs: flat attributes (accuracy_<set>, tpe_<set>, gate_margin, ...).
+        outcome: what happened, as a sentence; empty while nothing did.
+        attributes: None for a trial that has not ended, was given up, or was told by others.
+        missing: then, the first attribute that it lacks.
     """
 
     number: int
     state: str
     value: float | None
     params: Mapping[str, Any]
-    user_attrs: Mapping[str, Any] = field(default_factory=dict)
+    outcome: str = ""
+    attributes: TrialAttributes | None = None
+    missing: str = OUTCOME
 
     @classmethod
     def of(cls, row: TrialRowLike) -> Self:
         """From a row of the board."""
-        return cls(
-            number=row.number,
-            state=row.state.lower(),
-            value=row.value,
-            params=row.params,
-            user_attrs=row.user_attrs,
-        )
+        return cls._of(row.number, row.state, row.value, row.params, row.user_attrs)
 
     @classmethod
     def of_frozen(cls, trial: FrozenTrial) -> Self:
         """From Optuna's own record."""
-        complete = trial.state.name == "COMPLETE"
+        return cls._of(trial.number, trial.state.name, trial.value, trial.params, trial.user_attrs)
+
+    @classmethod
+    def _of(
+        cls,
+        number: int,
+        state: str,
+        value: float | None,
+        params: Mapping[str, Any],
+        flat: Mapping[str, Any],
+    ) -> Self:
+        attributes, missing = None, ""
+        try:
+            attributes = TrialAttributes.from_flat(flat)
+        except MissingAttribute as error:
+            missing = error.name
         return cls(
-            number=trial.number,
-            state=trial.state.name.lower(),
-            value=trial.value if complete else None,
-            params=trial.params,
-            user_attrs=trial.user_attrs,
+            number=number,
+            state=state.lower(),
+            value=value,
+            params=params,
+            outcome=str(flat.get(OUTCOME) or ""),
+            attributes=attributes,
+            missing=missing,
         )
 
     @property
     def complete(self) -> bool:
         return self.state == "complete" and self.value is not None and math.isfinite(self.value)
 
-    def number_of(self, attribute: str) -> float | None:
-        """A numeric attribute; None when it is absent or NaN."""
-        value = self.user_attrs.get(attribute)
-        if isinstance(value, int | float) and math.isfinite(value):
-            return float(value)
-        return None
+    @property
+    def verdict(self) -> Verdict | None:
+        return None if self.attributes is None else self.attributes.verdict
+
+    def whole(self) -> TrialAttributes:
+        """Its attributes.
+
+        Raises:
+            BadInput: it lacks one.
+        """
+        if self.attributes is None:
+            raise BadInput(
+                f"trial {self.number} has no attribute {self.missing!r}: it was not made by this "
+                "search, or did not end in it"
+            )
+        return self.attributes
 
 
 def best_first(trials: Iterable[TrialRecord]) -> list[TrialRecord]:
@@ -87,29 +114,3 @@ def best_first(trials: Iterable[TrialRecord]) -> list[TrialRecord]:
         (trial for trial in trials if trial.complete),
         key=lambda trial: (-(trial.value or 0.0), trial.number),
     )
-
-
-def pick(trials: Iterable[TrialRecord], *, number: int | None, top: int) -> list[TrialRecord]:
-    """The trial of a number, or the best `top` ones.
-
-    Raises:
-        BadInput: no such trial, one that is not complete, or none complete at all.
-    """
-    every = list(trials)
-    if top < 1:
-        raise BadInput(f"--top {top}: must be >= 1")
-    if number is not None:
-        for trial in every:
-            if trial.number == number:
-                if trial.complete:
-                    return [trial]
-                outcome = trial.user_attrs.get("outcome", "it has no score over all data sets")
-                raise BadInput(f"trial {number} is {trial.state}, not complete: {outcome}")
-        raise BadInput(f"trial {number} does not exist; there are {len(every)} trials")
-    ranked = best_first(every)
-    if not ranked:
-        raise BadInput(
-            f"no trial is complete yet ({len(every)} trials so far): nothing passed the gate and "
-            "stage 2, so there is no configuration to export"
-        )
-    return ranked[:top]

@@ -97,7 +97,7 @@ class TrialAttempt:
             LeaseLost: the trial is not ours any more.
         """
         self._recorder.finished(event, worker=self.claim.worker_id)
-        log.info("trial %d: %s", self.number, event.user_attrs.get("outcome"))
+        log.info("trial %d: %s", self.number, event.verdict.outcome)
         self._over()
 
     def hand_back(self, reason: str) -> None:
@@ -124,8 +124,9 @@ class TrialAttempt:
 
     def refuse(self, late: Finished) -> str:
         """Records a result that came too late; returns what it was."""
-        self._board.refuse_late(self.claim, late.user_attrs | {"value": late.value})
-        return str(late.user_attrs["outcome"])
+        summary = late.attributes(attempt=self.claim.attempt, worker=str(self.claim.worker_id))
+        self._board.refuse_late(self.claim, summary | {"value": late.verdict.value})
+        return late.verdict.outcome
 
     def _over(self) -> None:
         self._checkpoints.discard(self.number)

@@ -16,6 +16,7 @@ from optuna.samplers import BaseSampler
 
 from nkat_errors import BadInput, NkatError
 from search.file.search_file import SearchFile
+from search.objective.judge import infeasible
 from search.objective.messages import Event, Failed, Finished, Job, Ready, Stop, Stopped
 from search.worker.attempt import TrialAttempt
 from search.worker.child import ChildSettings
@@ -203,6 +204,10 @@ class Worker:
             return None
         drawn = ", ".join(f"{k}={v}" for k, v in params.items())
         log.info("trial %d, attempt %d: %s", claim.number, claim.attempt, drawn)
+        why = self._search.why_infeasible(params)
+        if why is not None:
+            self._handle(Finished(verdict=infeasible(self._search, why), facts=None))
+            return None
         job = Job(
             trial_number=claim.number,
             attempt=claim.attempt,
@@ -231,7 +236,8 @@ class Worker:
         try:
             if isinstance(event, Finished):
                 attempt.finish(event)
-                self._failures_in_a_row = 0
+                if event.facts is not None:  # an infeasible draw says nothing about this device
+                    self._failures_in_a_row = 0
                 self._release()
             elif isinstance(event, Stopped):
                 attempt.hand_back(self._stop.reason)

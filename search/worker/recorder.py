@@ -15,9 +15,6 @@ from search.objective.messages import EpochDone, Finished, PlainPath, Saved
 from storage.board import Board
 from storage.records import Claim
 
-PLAIN_PATH = "plain_path"
-"""Attribute of a trial that a GPU trained step by step: the reason, by data set."""
-
 
 class Recorder:
     """One claimed trial's pen.
@@ -38,8 +35,8 @@ class Recorder:
         self._board.progress(
             self._claim, stage=str(event.stage), dataset=event.dataset, epoch=event.epoch
         )
-        if event.step is not None and event.value is not None:
-            self._report(event.step, event.value)
+        if event.report is not None:
+            self._report(*event.report)
 
     def saved(self, event: Saved) -> None:
         self._board.progress(
@@ -58,16 +55,17 @@ class Recorder:
 
     def finished(self, event: Finished, *, worker: UUID) -> None:
         """The one tell of this trial."""
-        if event.report is not None:
-            self._report(*event.report)
+        verdict = event.verdict
+        if verdict.report is not None:
+            self._report(*verdict.report)
         self._board.finish(
             self._claim,
-            state=TrialState.COMPLETE if event.state == "complete" else TrialState.PRUNED,
-            value=event.value,
-            user_attrs=event.user_attrs
-            | {"attempt": self._claim.attempt, "worker": str(worker)}
-            | ({PLAIN_PATH: self._plain_path} if self._plain_path else {}),
-            constraints=event.constraints,
+            state=TrialState.COMPLETE if verdict.complete else TrialState.PRUNED,
+            value=verdict.value,
+            user_attrs=event.attributes(
+                attempt=self._claim.attempt, worker=str(worker), plain_path=self._plain_path
+            ),
+            constraints=verdict.constraints,
         )
 
     def _report(self, step: int, value: float) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import os
 import signal
@@ -12,10 +11,9 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-import optuna
-
 from search.exit_codes import EXIT_INTERRUPTED, EXIT_TERMINATED
 from search.logs import set_up_logging
+from search.study.sampler import new_sampler
 from search.study.session import Session, checkpoint_dir, database, opened
 from search.worker.child import ChildSettings
 from search.worker.devices import gpu_count
@@ -109,20 +107,6 @@ def _make_worker(
         clock=time.monotonic,
         sleep=time.sleep,
     )
-
-
-def new_sampler(seed: int, rank: int) -> optuna.samplers.TPESampler:
-    """Optuna's TPESampler with a seed of this worker's own.
-
-    Workers with one seed would draw the same start-up points, each of them.  A search
-    with one worker draws the same points when it is repeated from the start.
-
-    Args:
-        seed: the search file's.
-        rank: workers that entered the study before.
-    """
-    digest = hashlib.sha256(f"{seed}/{rank}".encode()).digest()
-    return optuna.samplers.TPESampler(seed=int.from_bytes(digest[:4], "big"))
 
 
 def _serve_all(options: WorkerOptions, devices: list[str]) -> int:

@@ -114,7 +114,8 @@ class Pages:
 
 
 @contextmanager
-def open_pages(*, url: str, user: str, password: str) -> Iterator[Pages]:
+def open_browser() -> Iterator[Any]:
+    """A driver with a fresh profile, whose console is kept."""
     with tempfile.TemporaryDirectory() as profile:
         options = webdriver.ChromeOptions()
         options.binary_location = CHROMIUM
@@ -123,11 +124,17 @@ def open_pages(*, url: str, user: str, password: str) -> Iterator[Pages]:
         options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
         driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(DRIVER))
         try:
-            pages = Pages(driver, url=url)
-            pages.log_in(user, password)
-            yield pages
+            yield driver
         finally:
             driver.quit()
+
+
+@contextmanager
+def open_pages(*, url: str, user: str, password: str) -> Iterator[Pages]:
+    with open_browser() as driver:
+        pages = Pages(driver, url=url)
+        pages.log_in(user, password)
+        yield pages
 
 
 def take_pictures(pages: Pages, *, study_id: int, trials: dict[str, int], out: Path) -> None:

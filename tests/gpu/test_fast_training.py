@@ -16,7 +16,7 @@ from model.fast.engine import Engine
 from model.fast.runner import FastRunner, FastRunners, draw_mixes
 from model.kernels import triton_attention as kernel
 from model.kernels.reference import reference_attention
-from model.training.state import TrainingParts
+from model.training.state import TrainingState
 from model.training.step import PlainRunner
 from model.training.trainer import Trainer
 
@@ -35,7 +35,7 @@ def noise(config: ModelConfig, *, count: int = IMAGES, seed: int = 0) -> DeviceS
     size, channels = config.image_size, config.channels
     labels = random.integers(0, config.classes, count)
     shades = np.random.default_rng(7).integers(60, 196, (config.classes, 1, 1, channels))
-    pictures = shades[labels] + random.normal(0, 20, (count, size, size, channels))
+    images = shades[labels] + random.normal(0, 20, (count, size, size, channels))
     info = DatasetInfo(
         name="noise",
         title="noise",
@@ -49,7 +49,7 @@ def noise(config: ModelConfig, *, count: int = IMAGES, seed: int = 0) -> DeviceS
         test_size=0,
     )
     return DeviceSet.from_arrays(
-        pictures.clip(0, 255).astype(np.uint8), labels, info=info, device="cuda"
+        images.clip(0, 255).astype(np.uint8), labels, info=info, device="cuda"
     )
 
 
@@ -151,16 +151,16 @@ def losses_of_the_same_draws(
     fast: FastRunner, plain: PlainRunner, *, epochs: int
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Losses [epochs, steps] of both, on the same batches, augmented and mixed alike."""
-    engine, train, parts = fast._engine, plain.parts.train, plain.parts
+    engine, train, parts = fast._engine, plain.state.train, plain.state
     generator = torch.Generator(train.device).manual_seed(5)
-    plain.parts.network.train()
+    plain.state.network.train()
     losses: tuple[list[torch.Tensor], list[torch.Tensor]] = ([], [])
     for epoch in range(epochs):
         order = torch.randperm(len(train), generator=generator, device=train.device)
         uniform = parts.augment.draw(len(train), generator)
         mixes = draw_mixes(parts.mix, engine.steps, generator)
-        engine.pictures.mix.copy_(mixes)
-        engine.pictures.augment(train, parts.augment, order=order, uniform=uniform)
+        engine.batches.mix.copy_(mixes)
+        engine.batches.augment(train, parts.augment, order=order, uniform=uniform)
         engine.values.counter[:1].fill_(epoch * engine.steps)
         engine.run_epoch(seed=torch.zeros(1, dtype=torch.int64, device=train.device))
         losses[0].append(engine.losses.view(engine.steps, -1).mean(1).clone())
@@ -174,7 +174,7 @@ def losses_of_the_same_draws(
 
 
 def norm_of(runner: FastRunner | PlainRunner) -> float:
-    return sum(float(p.detach().norm()) for p in runner.parts.network.parameters())
+    return sum(float(p.detach().norm()) for p in runner.state.network.parameters())
 
 
 @OPTIMIZERS
@@ -240,7 +240,7 @@ def test_a_replayed_graph_equals_eager_steps(optimizer: Optimizer) -> None:
         engine = engine_for(config, train, torch.bfloat16, optimizer=optimizer)
         if not captured:
             engine._graph = None
-        parts = TrainingParts.build(model_config=config, train_config=recipe, train=train, seed=3)
+        parts = TrainingState.build(model_config=config, train_config=recipe, train=train, seed=3)
         runner = FastRunner(engine, parts)
         runner.train_epoch(0)
         results.append((engine.losses.clone(), engine.flats.weights.clone()))
@@ -258,7 +258,7 @@ def test_every_replay_draws_other_dropout() -> None:
     for _ in range(3):
         engine.values.counter.zero_()
         engine._graph.replay()
-        drawn.append(engine.trunk.x[0] == 0)
+        drawn.append(engine.blocks.x[0] == 0)
     shares = [float(zeros.float().mean()) for zeros in drawn]
     assert all(abs(share - 0.5) < 0.01 for share in shares)
     assert not torch.equal(drawn[0], drawn[1])
@@ -305,8 +305,8 @@ def test_a_resumed_run_goes_on_to_the_bit(optimizer: Optimizer) -> None:
     resumed = trainer()
     resumed.load_state_dict(state)
     assert [result.loss for result in resumed.epochs()] == rest
-    want = whole.runner.parts.network.state_dict()
-    for name, value in resumed.runner.parts.network.state_dict().items():
+    want = whole.runner.state.network.state_dict()
+    for name, value in resumed.runner.state.network.state_dict().items():
         assert torch.equal(value, want[name]), name
 
 

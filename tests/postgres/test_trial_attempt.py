@@ -13,8 +13,10 @@ from pg_children import STUDY, FakeClock, claim, new_search, suggest
 from sqlalchemy import Engine
 
 from search.objective.messages import EpochDone, Finished, PlainPath
+from search.score.tpe_score import Lambdas
+from search.study.trial_attributes import TrialFacts
+from search.study.verdict import Effort, SetResult, Verdict
 from search.worker.attempt import TrialAttempt
-from search.worker.recorder import PLAIN_PATH
 from storage.board import Board
 from storage.checkpoints import CheckpointStore
 from storage.records import NoWork
@@ -60,16 +62,21 @@ def epoch(number: int) -> EpochDone:
         epoch=number,
         epochs=40,
         accuracy=0.5,
-        tpe_score=0.4,
-        seconds=10.0,
         images_per_s=3515.4,
-        step=number,
-        value=0.4,
+        report=(number, 0.4),
     )
 
 
 FINISHED = Finished(
-    state="pruned", value=None, report=None, user_attrs={"outcome": "x"}, constraints={"gate": 0.1}
+    verdict=Verdict.of(
+        datasets=("cifar10", "mnist"),
+        results={"cifar10": SetResult(accuracy=0.5, weights="raw")},
+        lambdas=Lambdas(theory=20.0, counted=28.0, parameters=8.4),
+        reading="theory",
+        threshold=0.6,
+        effort=Effort(epochs=40, seconds_stage1=400.0),
+    ),
+    facts=TrialFacts(parameters=8_400_000, tokens=16, device="a GPU"),
 )
 
 
@@ -105,7 +112,7 @@ def test_a_trial_on_the_plain_path_is_loud_once_and_keeps_the_reason(
     (line,) = [record for record in caplog.records if record.levelno == logging.WARNING]
     assert line.getMessage().startswith("SLOW: trial 0 trains without the captured GPU step")
     assert line.getMessage().endswith("precision is fp32")
-    assert board.trials()[0].user_attrs[PLAIN_PATH] == reasons
+    assert board.trials()[0].user_attrs["plain_path"] == reasons
 
 
 def test_lost_attempts_of_preempted_hosts_do_not_pause_a_search(

@@ -5,20 +5,18 @@ from __future__ import annotations
 import contextlib
 import io
 import json
-import os
 import shutil
-import subprocess
-import sys
 import tarfile
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import nkat_command
 import psutil
 import psycopg2
 import pytest
 import sqlalchemy as sa
+from nkat_command import TINY_TRAINING, nkat, open_folder, sentence, started
 from process_helpers import wait_for
 
 from storage.backup.move import RELEASED
@@ -30,10 +28,12 @@ from storage.states import Attempt
 
 pytestmark = [pytest.mark.process, pytest.mark.postgres]
 
-SEARCH = """
+SEARCH = (
+    TINY_TRAINING
+    + """
 study: moved
 cut_down: true
-n_trials: 6
+n_trials: 3
 lambda: counted
 gate: {dataset: cifar10, threshold: 0.01}
 datasets:
@@ -41,56 +41,27 @@ datasets:
   - {name: mnist, limit: 100, validation: 50, synthetic: true}
   - {name: fashion_mnist, epochs: 30, limit: 100, validation: 50, synthetic: true}
   - {name: emnist_letters, limit: 104, validation: 52, synthetic: true}
-model: {embed_dim: 32, depth: 1, dropout_attn: 0.0, dropout_embed: 0.0, conv_stem: tiny}
-train: {epochs: 1, batch_size: 20, warmup: 0, ema: 0, randaugment_ops: 0, mixup: 0, cutmix: 0,
-        cutout: 0, crop_padding: 0}
 space:
   patch_size: [2, 4]
   lr: {low: 1.0e-4, high: 1.0e-2, log: true}
 service: {lease_s: 10, checkpoint_every_s: 0}
 """
+)
 RUN = ("run", "--config", "search.yaml", "--dashboard-port", "0")
 
 
 @pytest.fixture
 def folder() -> Iterator[Path]:
-    """A folder that the server's user can reach (pytest's own is closed to it)."""
-    path = Path(tempfile.mkdtemp(prefix="nkat-backup-test-"))
-    path.chmod(0o711)
-    (path / "search.yaml").write_text(SEARCH)
-    yield path
-    shutil.rmtree(path, ignore_errors=True)
-
-
-def environment() -> dict[str, str]:
-    return {k: v for k, v in os.environ.items() if not k.startswith("NKAT_")}
-
-
-def call(folder: Path, *arguments: object) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "search", *map(str, arguments)],
-        cwd=folder,
-        env=environment(),
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
+    with open_folder(SEARCH, mode=0o711) as path:
+        yield path
 
 
 def done(folder: Path, *arguments: object) -> str:
-    ended = call(folder, *arguments)
-    assert ended.returncode == 0, ended.stderr
-    return ended.stdout
+    return nkat_command.done(nkat(*arguments, folder=folder))
 
 
 def refused(folder: Path, *arguments: object) -> str:
-    """One sentence and exit code 2."""
-    ended = call(folder, *arguments)
-    assert ended.returncode == 2, ended.stderr
-    (line,) = ended.stderr.strip().splitlines()
-    assert line.startswith("nkat-search: ")
-    return line
+    return sentence(nkat(*arguments, folder=folder))
 
 
 def status(folder: Path, *where: object) -> dict[str, Any]:
@@ -100,13 +71,7 @@ def status(folder: Path, *where: object) -> dict[str, Any]:
 
 def run_until_stage_2_of_the_second_trial(folder: Path, state: str) -> None:
     """`run`, and then everything killed with SIGKILL."""
-    run = subprocess.Popen(
-        [sys.executable, "-m", "search", *RUN, "--state-dir", state],
-        cwd=folder,
-        env=environment(),
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
+    run = started(*RUN, "--state-dir", state, folder=folder)
     checkpoints = folder / state / "checkpoints"
 
     def under_way() -> bool:
@@ -123,6 +88,8 @@ def run_until_stage_2_of_the_second_trial(folder: Path, state: str) -> None:
             with contextlib.suppress(psutil.NoSuchProcess):
                 process.kill()
         run.wait()
+        assert run.stderr is not None
+        run.stderr.close()
 
 
 def test_a_search_killed_here_is_continued_there(folder: Path) -> None:
@@ -144,10 +111,9 @@ def test_a_search_killed_here_is_continued_there(folder: Path) -> None:
     ended = {t["number"]: t for t in before["trials"] if t["state"] in ("COMPLETE", "PRUNED")}
     assert 0 in ended
 
-    ended_there = call(folder, *RUN, "--state-dir", "b/c")
-    assert ended_there.returncode == 0, ended_there.stderr
+    done(folder, *RUN, "--state-dir", "b/c")
     after = status(folder, "--state-dir", "b/c")
-    assert after["done"] == after["budget"] == 6
+    assert after["done"] == after["budget"] == 3
     assert after["lost"] == 0
     trials = {trial["number"]: trial for trial in after["trials"]}
     for number, trial in ended.items():
@@ -180,7 +146,7 @@ def test_restored_on_another_server_and_back(
     done(folder, "create", "--config", "search.yaml", "--storage", database_url)
     done(folder, "backup", "one", "--storage", database_url)
     done(folder, "restore", "one", *there)
-    assert status(folder, *there)["budget"] == 6
+    assert status(folder, *there)["budget"] == 3
     done(folder, "backup", "two", *there)
     done(folder, "restore", "two", "--state-dir", "c")
     assert status(folder, "--state-dir", "c")["study"] == "moved"

@@ -4,22 +4,24 @@ from __future__ import annotations
 
 import importlib.metadata
 import json
-import os
 import shlex
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
+from nkat_command import ROOT, environment, nkat, sentence
 
 from model.config import ModelConfig, TrainConfig
 from search.export.best_file import BestFile
 from search.file.load import load_search_file
-from search.score.tpe_score import score_all
+from search.objective.judge import Judge
+from search.provenance import DataSource
+from search.score.tpe_score import Lambdas
+from search.study.trial_attributes import TrialAttributes, TrialFacts
 from search.study.trial_record import TrialRecord
+from search.study.verdict import Effort, SetResult
 
-ROOT = Path(__file__).parents[2]
 LAPTOP = str(ROOT / "configs/laptop.yaml")
 
 SOURCE_LINE = shlex.split(
@@ -31,27 +33,6 @@ SOURCE_LINE = shlex.split(
 QUICK = shlex.split("--embed-dim 32 --depth 1 --epochs 2 --warmup 1 --limit 100 --validation 50")
 
 pytestmark = pytest.mark.process
-
-
-def nkat(*arguments, env=None, cwd=ROOT):
-    clean = {k: v for k, v in os.environ.items() if not k.startswith("NKAT_")}
-    return subprocess.run(
-        [sys.executable, "-m", "search", *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        timeout=300,
-        cwd=cwd,
-        env=clean | {"OMP_NUM_THREADS": "1"} | (env or {}),
-    )
-
-
-def told(done, code):
-    """One sentence on stderr, the exit code, no traceback."""
-    assert done.returncode == code, done.stderr
-    assert "Traceback" not in done.stderr
-    (line,) = done.stderr.strip().splitlines()
-    assert line.startswith("nkat-search: ")
-    return line
 
 
 @pytest.fixture
@@ -176,7 +157,7 @@ def test_smoke_says_go_or_no_go(images, options, code, word):
     ids=lambda value: " ".join(value)[:40] if isinstance(value, list) else None,
 )
 def test_bad_input_is_one_sentence_and_exit_code_2(arguments, words, tmp_path):
-    line = told(nkat(*arguments, cwd=tmp_path, env={"PYTHONPATH": str(ROOT)}), 2)
+    line = sentence(nkat(*arguments, folder=tmp_path, env={"PYTHONPATH": str(ROOT)}))
     for word in words:
         assert word in line
 
@@ -185,13 +166,13 @@ def test_bad_search_file_names_key_line_and_nearest_name(tmp_path):
     text = (ROOT / "configs/search.yaml").read_text().replace("\n  depth:", "\n  dept:")
     (tmp_path / "s.yaml").write_text(text)
     number = next(n for n, row in enumerate(text.splitlines(), 1) if "  dept:" in row)
-    line = told(nkat("explain", "--config", tmp_path / "s.yaml"), 2)
+    line = sentence(nkat("explain", "--config", tmp_path / "s.yaml"))
     assert f"s.yaml line {number}: unknown key space.dept; did you mean 'depth'?" in line
 
 
 def test_damaged_data_file(tmp_path):
     (tmp_path / "cifar10.npz").write_bytes(b"not a zip")
-    assert "cifar10.npz" in told(nkat("train", "--data-dir", tmp_path), 2)
+    assert "cifar10.npz" in sentence(nkat("train", "--data-dir", tmp_path))
 
 
 def test_explain_shows_the_arithmetic():
@@ -218,7 +199,18 @@ def test_describe_shows_tokens_parameters_and_three_lambdas():
 def test_help_teaches_and_is_quick_to_import():
     done = nkat("--help", env={"COLUMNS": "120"})
     assert done.returncode == 0
-    for command in ("create", "export", "train", "smoke", "describe", "explain", "data"):
+    for command in (
+        "create",
+        "export",
+        "report",
+        "recalculate",
+        "verify",
+        "train",
+        "smoke",
+        "describe",
+        "explain",
+        "data",
+    ):
         assert command in done.stdout
         shown = nkat(command, "--help", env={"COLUMNS": "120"})
         assert shown.returncode == 0
@@ -269,7 +261,7 @@ def test_one_command_does_not_load_what_the_others_need():
         text=True,
         cwd=ROOT,
         check=True,
-        env={k: v for k, v in os.environ.items() if not k.startswith("NKAT_")},
+        env=environment(),
     )
     assert done.stdout.strip() == "2 []"
 
@@ -358,28 +350,21 @@ space: {embed_dim: [32, 64]}
     first = json.loads(nkat("train", "--config", tmp_path / "one.yaml", *data).stdout)
     (row,) = first["sets"]
     search_file = load_search_file(tmp_path / "one.yaml")
-    scores = score_all({"cifar10": row["mean"]}, 4.0)
+    lambdas = Lambdas(theory=-29.7, counted=4.0, parameters=0.1)
+    verdict = Judge(search=search_file, lambdas=lambdas).after_set(
+        {"cifar10": SetResult(accuracy=row["mean"], weights="ema")}, Effort(), None
+    )
+    assert verdict is not None
+    source = DataSource(
+        name="cifar10", source="prepared", train_size=300, checksum=row["checksum"]
+    )
+    facts = TrialFacts(parameters=1, tokens=16, device="cpu", data=(source,))
     trial = TrialRecord(
         number=0,
         state="complete",
-        value=scores.global_tpe_score,
+        value=verdict.value,
         params={"embed_dim": 32},
-        user_attrs={
-            "accuracy_cifar10": row["mean"],
-            "tpe_cifar10": scores.local["cifar10"],
-            "global_tpe_score": scores.global_tpe_score,
-            "consistency": scores.consistency,
-            "robustness": scores.robustness,
-            "generalization": scores.generalization,
-            "gate_score": scores.local["cifar10"],
-            "gate_margin": 0.1,
-            "lambda_theory": -29.7,
-            "lambda_counted": 4.0,
-            "lambda_parameters": 0.1,
-            "parameters": 1,
-            "tokens": 16,
-            "data_note": f"cifar10: prepared, 300 images, sha256 {row['checksum']}",
-        },
+        attributes=TrialAttributes(verdict=verdict, facts=facts),
     )
     BestFile.of_trial(trial, search_file).save(tmp_path / "best.yaml")
     done = nkat("train", "--config", tmp_path / "best.yaml", *data)
@@ -387,7 +372,7 @@ space: {embed_dim: [32, 64]}
     again = json.loads(done.stdout)
     recorded = again["sets"][0]["recorded"]
     assert (recorded["difference"], recorded["agrees"], recorded["same_data"]) == (0, True, True)
-    assert again["global_tpe_score"] == scores.global_tpe_score
+    assert again["global_tpe_score"] == verdict.value
     assert (again["model"], again["train"]) == (first["model"], first["train"])
     assert "cut-down search" in done.stderr
     shown = nkat("train", "--config", tmp_path / "best.yaml", *data[:-1], "--epochs", "3")

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import importlib
 import os
-import shutil
 import signal
-import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
 import pytest
 import sqlalchemy as sa
+from nkat_command import done, nkat, open_folder, started
 from pg_children import join, start
 from process_helpers import wait_for
 
@@ -40,48 +38,22 @@ NOBODY = 65534
 
 @pytest.fixture
 def folder() -> Iterator[Path]:
-    """A folder that the server's user can reach (pytest's own is closed to it)."""
-    path = Path(tempfile.mkdtemp(prefix="nkat-commands-"))
-    path.chmod(0o755)
-    (path / "search.yaml").write_text(SEARCH)
-    yield path
-    shutil.rmtree(path, ignore_errors=True)
-
-
-def started(folder: Path, *arguments: str) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, "-m", "search", *arguments],
-        cwd=folder,
-        env={k: v for k, v in os.environ.items() if not k.startswith("NKAT_")},
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    with open_folder(SEARCH) as path:
+        yield path
 
 
 def told(folder: Path, *arguments: str, code: int = 2) -> str:
-    """What a command says on stderr: one sentence, and that exit code."""
-    done = subprocess.run(
-        [sys.executable, "-m", "search", *arguments],
-        cwd=folder,
-        env={k: v for k, v in os.environ.items() if not k.startswith("NKAT_")},
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-    assert done.returncode == code, done.stderr
-    assert "Traceback" not in done.stderr
-    lines = done.stderr.strip().splitlines()
-    assert lines, done.stdout
+    """What a command says on stderr before it ends with that exit code."""
+    ended = nkat(*arguments, folder=folder)
+    assert ended.returncode == code, ended.stderr
+    lines = ended.stderr.strip().splitlines()
+    assert lines, ended.stdout
     assert lines[-1].startswith("nkat-search: ")
-    return done.stderr
+    return ended.stderr
 
 
 def make(folder: Path, *where: str) -> None:
-    made = started(folder, "create", "--config", "search.yaml", *where)
-    _, said = made.communicate(timeout=120)
-    assert made.returncode == 0, said
+    done(nkat("create", "--config", "search.yaml", *where, folder=folder))
 
 
 def server_pid(folder: Path) -> int:
@@ -107,7 +79,7 @@ def test_a_signal_ends_the_command_and_its_server(
 ) -> None:
     if command[0] != "create":
         make(folder, "--state-dir", "s")
-    process = started(folder, *command, "--state-dir", "s")
+    process = started(*command, "--state-dir", "s", folder=folder)
     try:
         # `create` is hit while it starts the server and waits for it.
         pid = server_pid(folder)
@@ -122,8 +94,9 @@ def test_a_signal_ends_the_command_and_its_server(
 
 def test_a_closed_terminal_stops_run_and_its_server(folder: Path) -> None:
     run = started(
-        folder, "run", "--config", "search.yaml", "--dashboard-port", "0", "--state-dir", "s"
-    )
+        "run", "--config", "search.yaml", "--dashboard-port", "0", "--state-dir", "s",
+        folder=folder,
+    )  # fmt: skip
     try:
         pid = server_pid(folder)
         run.send_signal(signal.SIGHUP)
@@ -136,14 +109,12 @@ def test_a_closed_terminal_stops_run_and_its_server(folder: Path) -> None:
 
 def test_the_server_of_a_killed_command_is_stopped_by_the_next(folder: Path) -> None:
     make(folder, "--state-dir", "s")
-    watching = started(folder, "status", "--watch", "--state-dir", "s")
+    watching = started("status", "--watch", "--state-dir", "s", folder=folder)
     pid = server_pid(folder)
     watching.kill()
     watching.communicate()
     assert psutil.pid_exists(pid)
-    after = started(folder, "status", "--state-dir", "s")
-    _, said = after.communicate(timeout=60)
-    assert after.returncode == 0, said
+    done(nkat("status", "--state-dir", "s", folder=folder))
     wait_until_gone(pid)
 
 
@@ -185,9 +156,7 @@ def test_a_database_user_without_rights(folder: Path, database_url: str) -> None
         with engine.begin() as connection:
             connection.execute(sa.text("GRANT SELECT ON ALL TABLES IN SCHEMA public TO guest"))
         # Reading is enough to look, and not enough to work.
-        looked = started(folder, "status", *guest)
-        _, said = looked.communicate(timeout=60)
-        assert looked.returncode == 0, said
+        done(nkat("status", *guest, folder=folder))
         assert "permission denied for table nkat_worker" in told(folder, "worker", *guest)
     finally:
         with engine.begin() as connection:

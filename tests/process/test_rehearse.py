@@ -4,12 +4,8 @@ from __future__ import annotations
 
 import csv
 import json
-import os
-import shutil
 import signal
 import subprocess
-import sys
-import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,6 +13,7 @@ from typing import Any
 
 import psutil
 import pytest
+from nkat_command import command, environment, open_folder
 from optuna.trial import FrozenTrial, TrialState, create_trial
 from process_helpers import wait_for
 from sqlalchemy import Engine, text
@@ -34,6 +31,7 @@ pytestmark = [pytest.mark.process, pytest.mark.postgres]
 
 SEARCH = """
 study: rehearsed
+title: "[bold]b[/bold] [/]"
 n_trials: 6
 lambda: counted
 gate: {dataset: cifar10, threshold: 0.05}
@@ -48,22 +46,17 @@ ALL_PROMISES = 6
 
 @pytest.fixture
 def folder() -> Iterator[Path]:
-    """Short and open, for a database server that runs as another user under root."""
-    made = Path(tempfile.mkdtemp(prefix="nkat-rehearsed-"))
-    made.chmod(0o755)
-    (made / "search.yaml").write_text(SEARCH)
-    yield made
-    shutil.rmtree(made, ignore_errors=True)
+    with open_folder(SEARCH) as path:
+        yield path
 
 
 def start(folder: Path, *arguments: str) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "search", "rehearse", "--config", str(folder / "search.yaml")]
     return subprocess.Popen(
-        [*command, *arguments],
+        command("rehearse", "--config", folder / "search.yaml", *arguments),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        env={**os.environ, "TMPDIR": str(folder), "OMP_NUM_THREADS": "1"},
+        env=environment(env={"TMPDIR": str(folder)}),
     )
 
 

@@ -3,27 +3,27 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
+from nkat_command import TINY_TRAINING, nkat, started
 from process_helpers import wait_for
 
 from model.network.cost import model_cost
-from search.export.best_file import load_best
+from search.export.best_reading import load_best
 from storage.board import Board
 from storage.engine import make_engine
 
 pytestmark = [pytest.mark.process, pytest.mark.postgres]
 
-SEARCH = """
+SEARCH = (
+    TINY_TRAINING
+    + """
 study: tiny
 cut_down: true
-n_trials: 4
+n_trials: 3
 lambda: counted
 gate: {dataset: cifar10, threshold: 0.2}
 datasets:
@@ -31,33 +31,12 @@ datasets:
   - {name: mnist, limit: 200, validation: 100, synthetic: true}
   - {name: fashion_mnist, limit: 200, validation: 100, synthetic: true}
   - {name: emnist_letters, limit: 200, validation: 104, synthetic: true}
-model: {embed_dim: 32, depth: 1, dropout_attn: 0.0, dropout_embed: 0.0, conv_stem: tiny}
-train: {epochs: 1, batch_size: 20, warmup: 0, ema: 0, randaugment_ops: 0, mixup: 0, cutmix: 0,
-        cutout: 0, crop_padding: 0}
 space:
   patch_size: [2, 4]
   lr: {low: 1.0e-6, high: 1.0e-2, log: true}
 service: {lease_s: 10, checkpoint_every_s: 0}
 """
-
-
-def environment(storage: str | None) -> dict[str, str]:
-    values = {k: v for k, v in os.environ.items() if not k.startswith("NKAT_")}
-    return values | ({"NKAT_STORAGE": storage} if storage else {})
-
-
-def call(
-    *arguments: str, folder: Path, storage: str | None = None
-) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "search", *arguments],
-        cwd=folder,
-        env=environment(storage),
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
+)
 
 
 @pytest.fixture
@@ -69,7 +48,7 @@ def folder(tmp_path: Path) -> Path:
 def test_a_whole_search_ends_with_a_best_yaml_that_trains_to_the_same_scores(
     folder: Path, database_url: str
 ) -> None:
-    made = call("create", "--config", "search.yaml", folder=folder, storage=database_url)
+    made = nkat("create", "--config", "search.yaml", folder=folder, storage=database_url)
     assert made.returncode == 0, made.stderr
     # One that learns and one that cannot: both sides of the gate are seen.
     engine = make_engine(database_url)
@@ -78,13 +57,13 @@ def test_a_whole_search_ends_with_a_best_yaml_that_trains_to_the_same_scores(
         params = {"patch_size": 2, "lr": lr}
         board.with_study("enqueue", lambda study, p=params: study.enqueue_trial(p))  # type: ignore[misc]
     run = ("run", "--config", "search.yaml", "--dashboard-port", "0")
-    done = call(*run, folder=folder, storage=database_url)
+    done = nkat(*run, folder=folder, storage=database_url)
     assert done.returncode == 0, done.stderr
     assert "SYNTHETIC" in done.stderr
     assert "CUT DOWN" in done.stderr
 
     counts = board.counts()
-    assert counts.complete + counts.pruned == 4
+    assert counts.complete + counts.pruned == 3
     by_number = {row.number: row for row in board.trials()}
     assert by_number[0].state == "COMPLETE"
     assert by_number[1].state == "PRUNED"
@@ -100,7 +79,7 @@ def test_a_whole_search_ends_with_a_best_yaml_that_trains_to_the_same_scores(
         model_cost(model.for_images(image_size=32, channels=3, classes=10)).parameters
         == best.network.parameters
     )
-    again = call("train", "--config", "best.yaml", "--json", folder=folder)
+    again = nkat("train", "--config", "best.yaml", "--json", folder=folder)
     assert again.returncode == 0, again.stderr
     trained = json.loads(again.stdout)
     # The same seed, threads and machine: the same weights, so the same scores.
@@ -108,21 +87,14 @@ def test_a_whole_search_ends_with_a_best_yaml_that_trains_to_the_same_scores(
     assert trained["global_tpe_score"] == pytest.approx(best.scores.global_tpe_score)
 
     # Typed again, a finished search only shows its table.
-    repeated = call(*run, folder=folder, storage=database_url)
+    repeated = nkat(*run, folder=folder, storage=database_url)
     assert repeated.returncode == 0, repeated.stderr
     assert load_best(folder / "best.yaml").params == best.params
 
 
 def test_ctrl_c_ends_cleanly_and_the_same_command_goes_on(folder: Path, database_url: str) -> None:
-    command = [sys.executable, "-m", "search", "run", "--config", "search.yaml"]
-    command += ["--dashboard-port", "0", "--grace", "10"]
-    first = subprocess.Popen(
-        command,
-        cwd=folder,
-        env=environment(database_url),
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-    )
+    run = ("run", "--config", "search.yaml", "--dashboard-port", "0")
+    first = started(*run, "--grace", "10", folder=folder, storage=database_url)
     engine = make_engine(database_url)
     try:
         deadline = time.monotonic() + 120
@@ -135,17 +107,13 @@ def test_ctrl_c_ends_cleanly_and_the_same_command_goes_on(folder: Path, database
                 time.sleep(0.2)
         wait_for("a trial under way", lambda: board.counts().running > 0, 120)
         first.send_signal(signal.SIGINT)
-        assert first.wait(60) == 130
-        assert first.stderr is not None
-        first.stderr.close()
+        first.communicate(timeout=60)
+        assert first.returncode == 130
         assert board.counts().running == 0
-        second = call(
-            "run", "--config", "search.yaml", "--dashboard-port", "0",
-            folder=folder, storage=database_url,
-        )  # fmt: skip
+        second = nkat(*run, folder=folder, storage=database_url)
         assert second.returncode in (0, 1), second.stderr  # 1: nothing happened to pass
         counts = board.counts()
-        assert counts.done == 4
+        assert counts.done == 3
         assert counts.lost == counts.failed_attempts == 0
         board.close()
     finally:
@@ -158,10 +126,10 @@ def test_ctrl_c_ends_cleanly_and_the_same_command_goes_on(folder: Path, database
 def test_another_file_under_the_same_name_is_refused_with_the_difference(
     folder: Path, database_url: str
 ) -> None:
-    made = call("create", "--config", "search.yaml", folder=folder, storage=database_url)
+    made = nkat("create", "--config", "search.yaml", folder=folder, storage=database_url)
     assert made.returncode == 0, made.stderr
     (folder / "other.yaml").write_text(SEARCH.replace("threshold: 0.2", "threshold: 0.3"))
-    refused = call(
+    refused = nkat(
         "run", "--config", "other.yaml", "--dashboard-port", "0",
         folder=folder, storage=database_url,
     )  # fmt: skip
@@ -174,7 +142,7 @@ def test_a_missing_data_folder_is_one_sentence_and_exit_code_2(
     folder: Path, database_url: str
 ) -> None:
     (folder / "real.yaml").write_text(SEARCH.replace(", synthetic: true", ""))
-    refused = call(
+    refused = nkat(
         "run", "--config", "real.yaml", "--data-dir", "nowhere", "--dashboard-port", "0",
         folder=folder, storage=database_url,
     )  # fmt: skip

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import stat
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ import sqlalchemy as sa
 from process_helpers import LEASE_S, Service, search_file, service, training_child, wait_for
 
 from search.objective.simulated_trainer import Rehearsal
+from search.space import Choices, Space
 from storage.embedded import EmbeddedPostgres
 from storage.engine import make_engine
 from storage.states import Attempt
@@ -205,6 +207,34 @@ def test_a_gate_that_passes_nothing_still_ends(database_url: str, tmp_path: Path
         assert tested.start().wait(60) == 0
         tested.check_exact()
         assert tested.board.counts().pruned == 3
+
+
+def test_an_infeasible_draw_is_told_at_once_and_counts(database_url: str, tmp_path: Path) -> None:
+    search = search_file(trials=4)
+    # 16 tokens at patch 2 behind the stem, 64 without one and at patch 4: 256 is never kept.
+    search = replace(
+        search,
+        space=Space({**search.space.parameters, "conv_stem": Choices(("off", "tiny"))}),
+        limits=search.limits.model_copy(update={"tokens": 100}),
+    )
+    with service(database_url, tmp_path, search, QUICK) as tested:
+        for stem in ("off", "tiny", "off", "tiny"):
+            params = {"depth": 5, "temperature": 0.7, "conv_stem": stem}
+            tested.board.with_study("enqueue", lambda study, p=params: study.enqueue_trial(p))  # type: ignore[misc]
+        assert tested.start().wait(60) == 0
+        tested.check_exact()
+        trials = tested.board.with_study("trials", lambda study: study.get_trials())
+        for trial in (trials[0], trials[2]):
+            assert trial.state.name == "PRUNED"
+            assert trial.intermediate_values == {1: 0.0}
+            assert trial.constraints == {"gate": 0.05, "infeasible": 1.0}
+            assert trial.user_attrs["outcome"] == (
+                "infeasible: 256 tokens are more than limits.tokens = 100"
+            )
+        assert [trials[n].state.name for n in (1, 3)] == ["COMPLETE", "COMPLETE"]
+        # Never trained: no epoch was reported, so the attempt was in no stage.
+        stages = {a.number: a.stage for a in tested.board.attempts()}
+        assert (stages[0], stages[1]) == (None, "2")
 
 
 def test_a_read_only_checkpoint_folder_is_a_message_and_a_run_without_checkpoints(

@@ -12,6 +12,8 @@ import numpy.typing as npt
 from model.data.info import Images, Labels
 
 SIZE = 32  # pixels
+AT_ONCE = 200
+"""Images painted at once: they fit a processor's cache, all of a set do not."""
 
 Plane = npt.NDArray[np.float32]
 """float32 [N, H, W]."""
@@ -47,7 +49,25 @@ def render_textures(labels: Labels, rng: np.random.Generator) -> Images:
     u, v = _turned_grid(count, rng)
     scale = rng.uniform(0.7, 1.4, (count, 1, 1)).astype(np.float32)
     phase = rng.uniform(0, 2 * np.pi, (2, count, 1, 1)).astype(np.float32)
-    drawn = np.stack(
+    colours = _PALETTES[palette] + rng.normal(0, 30, (count, 2, 3))
+    foreground, background = colours[:, 0, None, None], colours[:, 1, None, None]
+    light = rng.uniform(0.6, 1.3, (count, 1, 1, 1))
+    images = np.empty((count, SIZE, SIZE, 3), np.uint8)
+    for start in range(0, count, AT_ONCE):
+        some = slice(start, start + AT_ONCE)
+        value = _patterns(u[some], v[some], scale[some], phase[:, some])
+        value = value[pattern[some], np.arange(len(pattern[some]))]
+        share = (1 / (1 + np.exp(-3 * value)))[..., None]  # 0 background .. 1 foreground
+        painted = foreground[some] * share + background[some] * (1 - share)
+        painted *= light[some]
+        painted += rng.normal(0, 22, painted.shape)
+        images[some] = painted.clip(0, 255)
+    return images
+
+
+def _patterns(u: Plane, v: Plane, scale: Plane, phase: Plane) -> Plane:
+    """All five of every image, [5, N, H, W]: positive is foreground."""
+    return np.stack(
         [
             np.sin(9 * scale * u + phase[0]),
             np.sin(7 * scale * u + phase[0]) * np.sin(7 * scale * v + phase[1]) * 2,
@@ -57,16 +77,6 @@ def render_textures(labels: Labels, rng: np.random.Generator) -> Images:
             + np.sin(5 * v * scale),
         ]
     )
-    value = drawn[pattern, np.arange(count)]
-    share = (1 / (1 + np.exp(-3 * value)))[..., None]  # 0 background .. 1 foreground
-
-    colours = _PALETTES[palette] + rng.normal(0, 30, (count, 2, 3))
-    foreground, background = colours[:, 0, None, None], colours[:, 1, None, None]
-    light = rng.uniform(0.6, 1.3, (count, 1, 1, 1))
-    images = (foreground * share + background * (1 - share)) * light
-    images += rng.normal(0, 22, images.shape)
-    result: Images = images.clip(0, 255).astype(np.uint8)
-    return result
 
 
 def _turned_grid(count: int, rng: np.random.Generator) -> tuple[Plane, Plane]:

@@ -6,6 +6,7 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
+from model.fast.kernels.slots import EPOCH_STEP
 from model.kernels.triton_forward import dropout_keeps, row_codes
 
 EMBED_SALT = tl.constexpr(1 << 20)
@@ -204,7 +205,7 @@ def head_loss(
     target += tl.where(label[None, :] == other[:, None], 1.0 - share, 0.0)
     target = target * (1.0 - smoothing) + tl.where(label_ok[None, :], smoothing / CLASSES, 0.0)
     loss = -tl.sum(target * log_p, 1)
-    step = tl.load(counter_ptr + 1)
+    step = tl.load(counter_ptr + EPOCH_STEP)
     tl.store(losses_ptr + step * images + row, loss, row_ok)
     d = (e / total[:, None] - target) / images
     d = tl.where(row_ok[:, None] & label_ok[None, :], d, 0.0)

@@ -1,7 +1,7 @@
 # mypy: disable-error-code="no-untyped-def,no-untyped-call,untyped-decorator,misc"
 """Augmentation and batch preparation, one program an image (Triton).
 
-The same pictures as `model.augment.Augment.apply` and `Mix.apply` give for the same
+The same images as `model.augment.Augment.apply` and `Mix.apply` give for the same
 random numbers, in one pass over the image per RandAugment operation instead of about a
 hundred: an image has one operation, so its program runs that one only.
 
@@ -13,6 +13,18 @@ from __future__ import annotations
 
 import triton
 import triton.language as tl
+
+from model.fast.kernels.slots import (
+    CENTRE_X,
+    CENTRE_Y,
+    CHOICE,
+    CUTMIX,
+    CUTOUT,
+    EPOCH_STEP,
+    MIX_DRAWS,
+    MIXUP,
+    SHARE,
+)
 
 # Columns of `Augment.draw`'s numbers
 CROP_Y = tl.constexpr(0)
@@ -295,7 +307,7 @@ def prepare_batch(
     """
     PLANE: tl.constexpr = SIZE * SIZE
     image = tl.program_id(0)
-    step = tl.load(counter_ptr + 1)
+    step = tl.load(counter_ptr + EPOCH_STEP)
     first = step * batch
     own = first + image
     partner = first + (image + batch - 1) % batch
@@ -303,13 +315,13 @@ def prepare_batch(
     ok = at < PLANE
     y = at // SIZE
     x = at - y * SIZE
-    side = tl.load(recipe_ptr).to(tl.int32)
-    cutmix = tl.load(recipe_ptr + 1)
-    mixup = tl.load(recipe_ptr + 2)
-    choice = tl.load(mix_ptr + step * 4)
-    centre_y = tl.floor(tl.load(mix_ptr + step * 4 + 1) * SIZE)
-    centre_x = tl.floor(tl.load(mix_ptr + step * 4 + 2) * SIZE)
-    share = tl.load(mix_ptr + step * 4 + 3)
+    side = tl.load(recipe_ptr + CUTOUT).to(tl.int32)
+    cutmix = tl.load(recipe_ptr + CUTMIX)
+    mixup = tl.load(recipe_ptr + MIXUP)
+    choice = tl.load(mix_ptr + step * MIX_DRAWS + CHOICE)
+    centre_y = tl.floor(tl.load(mix_ptr + step * MIX_DRAWS + CENTRE_Y) * SIZE)
+    centre_x = tl.floor(tl.load(mix_ptr + step * MIX_DRAWS + CENTRE_X) * SIZE)
+    share = tl.load(mix_ptr + step * MIX_DRAWS + SHARE)
     half = tl.floor(0.5 * tl.sqrt_rn(1.0 - share) * SIZE)
     is_cutmix = choice < cutmix
     is_mixup = (choice >= cutmix) & (choice < cutmix + mixup)

@@ -30,7 +30,7 @@ _LAYER_POINTERS = [
     "dscale_ptr",
     "dfactor_ptr",
 ]
-"""Values a row or a layer: their alignment differs between layers, and one compiled
+"""RunValues a row or a layer: their alignment differs between layers, and one compiled
 kernel shall serve all."""
 
 
@@ -104,7 +104,7 @@ def residual_norm_forward(
 def over_columns(x):
     """[1, ROWS, 1]: sums over the columns of x [CHUNKS, ROWS, CHUNK].
 
-    A row is cut into chunks that one warp covers: with the chunks in front the compiler
+    A row is cut into chunks that one warp covers: with the chunks in stem the compiler
     gives every row to one warp, and no sum has to wait for another."""
     return tl.sum(tl.sum(x, 0, keep_dims=True), 2, keep_dims=True)
 

@@ -13,6 +13,14 @@ import triton
 import triton.language as tl
 
 from model.fast.kernels.optimizer import clip_factor
+from model.fast.kernels.slots import (
+    AVERAGE,
+    LR,
+    MOMENTUM,
+    RUN_STEP,
+    SCHEDULE_COLUMNS,
+    WEIGHT_DECAY,
+)
 
 TILE = 64
 """Side of a program's tile."""
@@ -55,7 +63,7 @@ def muon_momentum(
     at = row[:, None] * cols + col[None, :]
     g = tl.load(grad_ptr + at, ok, other=0.0).to(tl.float32)
     g = g * clip_factor(partial_ptr, recipe_ptr, PARTS)
-    rest = 1.0 - tl.load(recipe_ptr + 5)
+    rest = 1.0 - tl.load(recipe_ptr + MOMENTUM)
     momentum = tl.load(momentum_ptr + at, ok, other=0.0)
     momentum = momentum + (g - momentum) * rest
     tl.store(momentum_ptr + at, momentum, ok)
@@ -193,13 +201,13 @@ def muon_apply(
         update = tl.trans(tl.load(update_ptr + turned, inside, other=0.0))
     else:
         update = tl.load(update_ptr + at, ok, other=0.0)
-    schedule = table_ptr + tl.load(counter_ptr) * 4
-    lr = tl.load(schedule)
+    schedule = table_ptr + tl.load(counter_ptr + RUN_STEP) * SCHEDULE_COLUMNS
+    lr = tl.load(schedule + LR)
     weight = tl.load(weight_ptr + at, ok, other=0.0)
-    weight = weight * (1.0 - lr * tl.load(recipe_ptr + 1))
+    weight = weight * (1.0 - lr * tl.load(recipe_ptr + WEIGHT_DECAY))
     weight = weight - lr * factor * update.to(tl.float32)
     tl.store(weight_ptr + at, weight, ok)
     tl.store(copy_ptr + at, weight.to(copy_ptr.dtype.element_ty), ok)
     average = tl.load(average_ptr + at, ok, other=0.0)
-    average = average + (weight - average) * (1.0 - tl.load(schedule + 3))
+    average = average + (weight - average) * (1.0 - tl.load(schedule + AVERAGE))
     tl.store(average_ptr + at, average, ok)

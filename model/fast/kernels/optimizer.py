@@ -10,6 +10,21 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
+from model.fast.kernels.slots import (
+    AVERAGE,
+    BETA_1,
+    BETA_2,
+    CLIP,
+    CORRECTION_1,
+    CORRECTION_2,
+    EPOCH_STEP,
+    EPS,
+    LR,
+    RUN_STEP,
+    SCHEDULE_COLUMNS,
+    WEIGHT_DECAY,
+)
+
 BLOCK = 1024
 """Elements a program takes; the layout's sections are multiples of it."""
 
@@ -18,10 +33,6 @@ SUM_BLOCK = 4096
 
 PARTS = 512
 """Programs that sum the gradient's squares, and partial sums that they leave."""
-
-LR, CORRECTION_1, CORRECTION_2, AVERAGE = range(4)
-"""Columns of the schedule's table: learning rate, 1 - beta1^t, sqrt(1 - beta2^t), and
-the averaged weights' decay."""
 
 
 @triton.jit
@@ -44,7 +55,7 @@ def squared_sums(low_ptr, high_ptr, partial_ptr, low_count, high_count, BLOCK: t
 def clip_factor(partial_ptr, recipe_ptr, PARTS: tl.constexpr):
     """What the gradient is multiplied by, from its partial sums of squares."""
     norm = tl.sqrt(tl.sum(tl.load(partial_ptr + tl.arange(0, PARTS)), 0))
-    clip = tl.load(recipe_ptr)
+    clip = tl.load(recipe_ptr + CLIP)
     # as torch.nn.utils.clip_grad_norm_; a NaN norm makes every weight NaN, and is seen
     factor = tl.where(clip > 0.0, clip / (norm + 1e-6), 1.0)
     return tl.where(factor > 1.0, 1.0, factor)
@@ -78,7 +89,7 @@ def adamw_step(
     """
     start = skipped + tl.program_id(0) * BLOCK
     at = start + tl.arange(0, BLOCK)
-    row = table_ptr + tl.load(counter_ptr) * 4
+    row = table_ptr + tl.load(counter_ptr + RUN_STEP) * SCHEDULE_COLUMNS
     weight = tl.load(weight_ptr + at)
     if start < trained:
         factor = clip_factor(partial_ptr, recipe_ptr, PARTS)
@@ -87,27 +98,27 @@ def adamw_step(
         else:
             g = tl.load(high_grad_ptr + at - low_count)
         g = g * factor
-        lr = tl.load(row)
-        beta1 = tl.load(recipe_ptr + 2)
-        beta2 = tl.load(recipe_ptr + 3)
+        lr = tl.load(row + LR)
+        beta1 = tl.load(recipe_ptr + BETA_1)
+        beta2 = tl.load(recipe_ptr + BETA_2)
         if start < decayed:
-            weight = weight * (1.0 - lr * tl.load(recipe_ptr + 1))
+            weight = weight * (1.0 - lr * tl.load(recipe_ptr + WEIGHT_DECAY))
         first = tl.load(first_ptr + at)
         first = first + (g - first) * (1.0 - beta1)
         second = tl.load(second_ptr + at) * beta2 + g * g * (1.0 - beta2)
         tl.store(first_ptr + at, first)
         tl.store(second_ptr + at, second)
-        spread = tl.sqrt(second) / tl.load(row + 2) + tl.load(recipe_ptr + 4)
-        weight = weight - lr / tl.load(row + 1) * (first / spread)
+        spread = tl.sqrt(second) / tl.load(row + CORRECTION_2) + tl.load(recipe_ptr + EPS)
+        weight = weight - lr / tl.load(row + CORRECTION_1) * (first / spread)
         tl.store(weight_ptr + at, weight)
         tl.store(copy_ptr + at, weight.to(copy_ptr.dtype.element_ty))
     average = tl.load(average_ptr + at)
-    tl.store(average_ptr + at, average + (weight - average) * (1.0 - tl.load(row + 3)))
+    tl.store(average_ptr + at, average + (weight - average) * (1.0 - tl.load(row + AVERAGE)))
 
 
 @triton.jit
 def advance(counter_ptr, seed_ptr):
     """The step is over: counter = (step of the run, step of the epoch), both + 1."""
-    tl.store(counter_ptr, tl.load(counter_ptr) + 1)
-    tl.store(counter_ptr + 1, tl.load(counter_ptr + 1) + 1)
+    tl.store(counter_ptr + RUN_STEP, tl.load(counter_ptr + RUN_STEP) + 1)
+    tl.store(counter_ptr + EPOCH_STEP, tl.load(counter_ptr + EPOCH_STEP) + 1)
     tl.store(seed_ptr, tl.load(seed_ptr) + 0x5851F42D4C957F2D)

@@ -1,7 +1,7 @@
 # mypy: disable-error-code="no-untyped-def,no-untyped-call,untyped-decorator,misc"
 """The stem's 3x3 convolutions (padding 1) as matrix products over gathered pixels (Triton).
 
-Pictures are channels last, [images, side, side, channels], and so are weights: [COUT, k]
+Batches are channels last, [images, side, side, channels], and so are weights: [COUT, k]
 with k = tap * CIN + channel and tap = 3 ky + kx.  The libraries' kernels for so few
 channels take several times as long in sum.
 """

@@ -1,4 +1,4 @@
-"""The fast path's pictures are the plain path's, bit for bit.
+"""The fast path's images are the plain path's, bit for bit.
 
 In Triton's interpreter without a GPU, with the compiled kernels on one.
 """
@@ -18,8 +18,8 @@ from model.augment import Augment
 from model.augment.pipeline import FIRST_OPERATION
 from model.config import TrainConfig
 from model.data.device import DeviceSet
-from model.fast.batches import Pictures
-from model.fast.run_values import Values
+from model.fast.batches import Batches
+from model.fast.run_values import RunValues
 
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 OPERATIONS = 14
@@ -27,7 +27,7 @@ CODES = 2 * OPERATIONS
 """An operation and a sign each."""
 
 
-def pictures_of(channels: int, *, size: int, count: int) -> DeviceSet:
+def images_of(channels: int, *, size: int, count: int) -> DeviceSet:
     random = np.random.default_rng(channels)
     # smooth ones and noise: an equalised or stretched histogram depends on which
     ramp = np.add.outer(np.arange(size), np.arange(size))[None, :, :, None] * 5
@@ -41,7 +41,7 @@ def pictures_of(channels: int, *, size: int, count: int) -> DeviceSet:
 @pytest.mark.parametrize(("channels", "size"), [(3, 12), (1, 9)])
 @pytest.mark.parametrize("magnitude", [9, 30])
 def test_every_operation_after_every_placing(channels: int, size: int, magnitude: int) -> None:
-    train = pictures_of(channels, size=size, count=CODES)
+    train = images_of(channels, size=size, count=CODES)
     recipe = TrainConfig(
         randaugment_ops=2,
         randaugment_magnitude=magnitude,
@@ -58,8 +58,8 @@ def test_every_operation_after_every_placing(channels: int, size: int, magnitude
         uniform[:, FIRST_OPERATION + 2 * index + 1] = torch.where(drawn % 2 == 1, 0.25, 0.75)
     order = torch.randperm(CODES, device=DEVICE, generator=generator)
 
-    values = Values.empty(depth=1, rows=1, device=DEVICE)
-    fast = Pictures(
+    values = RunValues.empty(depth=1, rows=1, device=DEVICE)
+    fast = Batches(
         info=train.info,
         images=CODES,
         labels=CODES,

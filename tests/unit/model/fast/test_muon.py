@@ -18,11 +18,11 @@ from interpreted import true_bf16
 
 from model.config import ModelConfig, TrainConfig
 from model.fast import muon
-from model.fast.blocks import Flats
+from model.fast.blocks import FlatBuffers
 from model.fast.flat_layout import HIDDEN, Layout, make_layout
 from model.fast.kernels import optimizer as optimizer_kernels
 from model.fast.kernels.optimizer import PARTS
-from model.fast.run_values import MOMENTUM, Values
+from model.fast.run_values import MOMENTUM, RunValues
 from model.network.vit import NKATViT, build_network
 from model.training.optimizers import Optimizers
 
@@ -51,12 +51,12 @@ class Ours:
 
     def __init__(self, network: NKATViT, *, clip: float) -> None:
         self.layout: Layout = make_layout(network, optimizer="muon")
-        self.flats = Flats.empty(self.layout, device=CPU, dtype=torch.float32)
+        self.flats = FlatBuffers.empty(self.layout, device=CPU, dtype=torch.float32)
         for name, tensor in network.named_parameters():
             self.layout.places[name].view(self.flats.weights).copy_(tensor.detach())
         self.flats.average.copy_(self.flats.weights)
         self.squares = torch.zeros(PARTS)
-        values = Values.empty(depth=2, rows=1, device=CPU)
+        values = RunValues.empty(depth=2, rows=1, device=CPU)
         values.table.copy_(torch.tensor([[LR, 1.0, 1.0, AVERAGE]]))
         values.optimizer.copy_(torch.tensor([clip, DECAY, 0.9, 0.999, 1e-8, MOMENTUM]))
         self.groups = muon.make_groups(

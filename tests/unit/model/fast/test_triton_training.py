@@ -23,15 +23,14 @@ from model.augment import normalise
 from model.config import ModelConfig, Optimizer, TrainConfig
 from model.data.device import DeviceSet
 from model.errors import Diverged
-from model.fast import blocks as trunk
-from model.fast import embed_and_head as ends
+from model.fast import blocks, embed_and_head
 from model.fast.engine import Engine, predicted_bytes
 from model.fast.launch import RowLaunch
 from model.fast.limits import why_not
 from model.fast.run_values import shape_of, table_rows
 from model.fast.runner import FastRunner, FastRunners, draw_mixes
 from model.fast.warm_cache import WarmCache
-from model.training.state import TrainingParts
+from model.training.state import TrainingState
 from model.training.step import PlainRunner
 from nkat_errors import NkatError
 
@@ -46,9 +45,9 @@ IMAGES, BATCH = 8, 4
 def _fewer_programs(monkeypatch: pytest.MonkeyPatch) -> None:
     """The interpreter's time goes by programs: let each take more rows."""
     tall = RowLaunch(rows=16, warps=1, few=2, many=2)
-    for module, name in ((trunk, "NORM_BACK"), (trunk, "GELU_BACK")):
+    for module, name in ((blocks, "NORM_BACK"), (blocks, "GELU_BACK")):
         monkeypatch.setattr(module, name, tall)
-    for module in (trunk, ends):
+    for module in (blocks, embed_and_head):
         monkeypatch.setattr(module, "NORM", RowLaunch(rows=32, warps=1))
     true_bf16(monkeypatch)
 
@@ -115,8 +114,8 @@ def engine_for(
 
 def parts_for(
     config: ModelConfig, train: DeviceSet, recipe: TrainConfig = RECIPE
-) -> TrainingParts:
-    return TrainingParts.build(model_config=config, train_config=recipe, train=train, seed=0)
+) -> TrainingState:
+    return TrainingState.build(model_config=config, train_config=recipe, train=train, seed=0)
 
 
 def fast_runner(config: ModelConfig, train: DeviceSet, recipe: TrainConfig = RECIPE) -> FastRunner:
@@ -144,7 +143,7 @@ def test_an_epoch_equals_the_plain_twins(changes: dict[str, Any], optimizer: Opt
     train = images(config)
     recipe = replace(RECIPE, optimizer=optimizer)
     twin = PlainRunner(model_config=config, train_config=recipe, train=train, seed=0)
-    plain = twin.parts
+    plain = twin.state
     runner = fast_runner(config, train, recipe)
     start = {name: value.clone() for name, value in plain.network.state_dict().items()}
     engine = runner._engine
@@ -152,8 +151,8 @@ def test_an_epoch_equals_the_plain_twins(changes: dict[str, Any], optimizer: Opt
     order = torch.randperm(IMAGES, generator=generator)
     uniform = plain.augment.draw(IMAGES, generator)
     mixes = torch.rand(engine.steps, 4, generator=generator)
-    engine.pictures.augment(train, plain.augment, order=order, uniform=uniform)
-    engine.pictures.mix.copy_(mixes)
+    engine.batches.augment(train, plain.augment, order=order, uniform=uniform)
+    engine.batches.mix.copy_(mixes)
     engine.run_epoch(seed=torch.zeros(1, dtype=torch.int64))
 
     plain.network.train()
@@ -197,15 +196,15 @@ def test_a_resumed_run_goes_on_to_the_bit(recipe: TrainConfig) -> None:
     first = whole.train_epoch(0)
     state = {
         key: torch.utils._pytree.tree_map_only(torch.Tensor, torch.clone, value)
-        for key, value in whole.parts.state_dict().items()
+        for key, value in whole.state.state_dict().items()
     }
     second = whole.train_epoch(1)
     resumed = fast_runner(config, train, recipe)
-    resumed.parts.load_state_dict(state)
+    resumed.state.load_state_dict(state)
     assert torch.equal(resumed.train_epoch(1), second)
     assert not torch.equal(first, second)
-    other = resumed.parts.network.state_dict()
-    for name, value in whole.parts.network.state_dict().items():
+    other = resumed.state.network.state_dict()
+    for name, value in whole.state.network.state_dict().items():
         assert torch.equal(value, other[name]), name
 
 
@@ -216,18 +215,18 @@ def test_a_plain_runs_checkpoint_can_be_taken_over_and_given_back(recipe: TrainC
     plain = PlainRunner(model_config=config, train_config=recipe, train=train, seed=0)
     plain.train_epoch(0)
     fast = fast_runner(config, train, recipe)
-    fast.parts.load_state_dict(plain.parts.state_dict())
+    fast.state.load_state_dict(plain.state.state_dict())
     assert int(fast._engine.values.counter[0]) == 2
-    same_moments(fast.parts, plain.parts)
+    same_moments(fast.state, plain.state)
     assert bool(torch.isfinite(fast.train_epoch(1)))
-    plain.parts.load_state_dict(fast.parts.state_dict())
-    adamw = plain.parts.optimizers.all[0]
+    plain.state.load_state_dict(fast.state.state_dict())
+    adamw = plain.state.optimizers.all[0]
     assert all(int(state["step"]) == 4 for state in adamw.state.values())
-    same_moments(plain.parts, fast.parts)
+    same_moments(plain.state, fast.state)
     assert bool(torch.isfinite(plain.train_epoch(2)))
 
 
-def same_moments(one: TrainingParts, other: TrainingParts) -> None:
+def same_moments(one: TrainingState, other: TrainingState) -> None:
     """Both parts' optimisers have seen the same gradients, of every parameter."""
     counts = []
     for mine, theirs in zip(one.optimizers.all, other.optimizers.all, strict=True):
@@ -266,7 +265,7 @@ def test_every_step_and_epoch_draws_other_dropout() -> None:
     inputs = []
     for epoch in range(3):
         runner.train_epoch(epoch)
-        inputs.append(runner._engine.trunk.x[0].clone())
+        inputs.append(runner._engine.blocks.x[0].clone())
     assert not torch.equal(inputs[0] == 0, inputs[1] == 0)
     assert not torch.equal(inputs[1] == 0, inputs[2] == 0)
 
@@ -291,7 +290,7 @@ def test_evaluation_counts_both_weights() -> None:
     runner.train_epoch(0)
     raw, averaged = runner.count_correct(train)
     with torch.no_grad():
-        logits = runner.parts.network.eval()(normalise(train.images, train.mean, train.std))
+        logits = runner.state.network.eval()(normalise(train.images, train.mean, train.std))
     assert int(raw) == int((logits.argmax(1) == train.labels).sum())
     assert 0 <= int(averaged) <= 8
 
@@ -300,7 +299,7 @@ def test_evaluation_counts_both_weights() -> None:
 def test_a_run_that_diverges_says_so() -> None:
     config = small()
     recipe = TrainConfig(batch_size=4, epochs=2, lr=1e30, warmup=0, clip_grad=None)
-    runner = fast_runner(config, images(config), recipe)
+    runner = fast_runner(config, images(config, count=4), recipe)
     runner.train_epoch(0)
     assert not bool(torch.isfinite(runner.train_epoch(1)))
     assert issubclass(Diverged, NkatError)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import io
 import itertools
 import os
@@ -14,6 +15,7 @@ import numpy as np
 import pytest
 import torch
 
+from model.augment.normalise import normalise
 from model.config import ModelConfig, TrainConfig
 from model.data import DeviceSet, device_sets, load_dataset, split
 from model.data.info import Dataset
@@ -116,7 +118,7 @@ def test_the_seed_decides_everything_and_the_global_generator_nothing(
         torch.rand(noise)
         run = trainer(sets, seed=seed)
         next(run.epochs())
-        states.append(copy.deepcopy(run.state_dict()["parts"]["network"]))
+        states.append(copy.deepcopy(run.state_dict()["state"]["network"]))
     assert_same(states[0], states[1])
     assert not torch.equal(states[0]["head.weight"], states[2]["head.weight"])
     torch.set_rng_state(before)
@@ -152,7 +154,7 @@ def test_an_epoch_takes_whole_batches_of_distinct_images(
 
 def test_a_set_smaller_than_a_batch_is_one_batch(sets: tuple[DeviceSet, DeviceSet]) -> None:
     run = trainer(sets, recipe=TrainConfig(epochs=1, batch_size=1024))
-    assert (run.runner.parts.steps_per_epoch, run.runner.parts.batch_size) == (1, 75)
+    assert (run.runner.state.steps_per_epoch, run.runner.state.batch_size) == (1, 75)
     (result,) = run.epochs()
     assert result.images_per_s > 0
 
@@ -173,7 +175,7 @@ def test_a_result_counts_the_better_weights(sets: tuple[DeviceSet, DeviceSet]) -
 
 def test_accuracy_is_the_share_of_right_answers(sets: tuple[DeviceSet, DeviceSet]) -> None:
     """Whatever the batch; the last one is shorter."""
-    network = trainer(sets).runner.parts.network
+    network = trainer(sets).runner.state.network
     dataset = sets[1]
     counts = {
         int(count_correct(network, dataset, batch=batch, bf16=False)) for batch in (1, 7, 1024)
@@ -185,7 +187,7 @@ def test_accuracy_is_the_share_of_right_answers(sets: tuple[DeviceSet, DeviceSet
 def test_without_averaging_the_raw_weights_count(sets: tuple[DeviceSet, DeviceSet]) -> None:
     run = trainer(sets, recipe=TrainConfig(epochs=1, batch_size=32, ema=0.0))
     (result,) = run.epochs()
-    assert run.runner.parts.average is None
+    assert run.runner.state.average is None
     assert result.accuracy_raw == result.accuracy_ema
     assert result.weights == "raw"
 
@@ -246,8 +248,12 @@ LEARNING = TrainConfig(
     epochs=8, warmup=1, batch_size=16, lr=2e-3, ema=0.98, randaugment_ops=0, cutout=0,
     mixup=0.0, cutmix=0.0, crop_padding=0,
 )  # fmt: skip
-WANTED = {"mnist": 0.45, "fashion_mnist": 0.45, "emnist_letters": 0.16, "cifar10": 0.22}
-"""Accuracies after 8 epochs on 640 images, of 0.10 (letters: 0.04) by chance."""
+WANTED = {
+    "synthetic": {"mnist": 0.50, "fashion_mnist": 0.90, "emnist_letters": 0.20, "cifar10": 0.54},
+    "prepared": {"mnist": 0.70, "fashion_mnist": 0.68, "emnist_letters": 0.20, "cifar10": 0.34},
+}
+"""Accuracies after 8 epochs on 640 images, of 0.10 (letters: 0.04) by chance: what the worst
+of three seeds reached, less about 0.04."""
 
 
 def some_images(name: str) -> Dataset:
@@ -258,11 +264,11 @@ def some_images(name: str) -> Dataset:
     return synthetic_dataset(name, train_size=1200, test_size=10)
 
 
-@pytest.mark.parametrize("name", WANTED)
+@pytest.mark.parametrize("name", WANTED["synthetic"])
 def test_the_network_learns(name: str) -> None:
     train, validation = cut(some_images(name), train=640)
     info = train.info
-    model = ModelConfig(embed_dim=96, depth=3, dropout_attn=0.0, dropout_embed=0.0).for_images(
+    model = ModelConfig(embed_dim=96, depth=2, dropout_attn=0.0, dropout_embed=0.0).for_images(
         image_size=info.image_size, channels=info.channels, classes=info.classes
     )
     validation = DeviceSet(
@@ -276,4 +282,25 @@ def test_the_network_learns(name: str) -> None:
     assert results[-1].loss < results[0].loss
     curve = np.round([result.accuracy for result in results], 2)
     print(name, info.source, curve)
-    assert results[-1].accuracy >= WANTED[name], curve
+    assert results[-1].accuracy >= WANTED[info.source][name], curve
+
+
+@pytest.mark.parametrize("ema", [0.5, 0.0])
+def test_a_confusion_matrix_counts_every_image_of_the_chosen_weights(
+    sets: tuple[DeviceSet, DeviceSet], ema: float
+) -> None:
+    run = trainer(sets, recipe=dataclasses.replace(RECIPE, epochs=1, warmup=0.5, ema=ema))
+    (result,) = run.epochs()
+    shown = sets[1]
+    for weights, accuracy in (("raw", result.accuracy_raw), ("ema", result.accuracy_ema)):
+        matrix = run.confusion(shown, weights=weights)  # type: ignore[arg-type]
+        assert matrix.sum(1).tolist() == torch.bincount(shown.labels, minlength=10).tolist()
+        assert matrix.diagonal().sum().item() == round(accuracy * len(shown))
+        network = run.weights(weights).eval()  # type: ignore[arg-type]
+        with torch.inference_mode():
+            images = normalise(shown.images, shown.mean, shown.std)
+            answers = network(images).argmax(1)
+        for true, answer in itertools.product(range(10), repeat=2):
+            expected = ((shown.labels == true) & (answers == answer)).sum()
+            assert matrix[true, answer] == expected
+    assert (run.weights("raw") is run.weights("ema")) is (ema == 0)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import optuna
 import pytest
 from optuna_dashboard import get_note, save_note
@@ -14,24 +16,49 @@ from search.dashboard.notes import (
     write_study_note,
     write_trial_note,
 )
+from search.file.load import parse_search_text
+from search.objective.judge import Judge
+from search.provenance import DataSource
+from search.score.tpe_score import Lambdas
+from search.study.trial_attributes import TrialAttributes, TrialFacts
+from search.study.trial_record import TrialRecord
+from search.study.verdict import Effort, SetResult
 
-FAILED = {
-    "outcome": "failed the gate: local TPE score 0.4312 on cifar10 is below 0.60 (margin -0.1688)",
-    "gate_score": 0.4312,
-    "gate_margin": -0.1688,
-    "gate_passed": False,
-    "accuracy_cifar10": 0.5701,
-    "tpe_cifar10": 0.4312,
-    "weights_cifar10": "ema",
-    "parameters": 8_011_222,
-    "epochs": 40.0,  # JSON may give a float back
-}
+SEARCH = parse_search_text("""\
+study: small
+n_trials: 4
+gate: {dataset: cifar10, threshold: 0.6}
+datasets: [cifar10, mnist]
+space: {depth: {low: 5, high: 9}}
+""")
+FACTS = TrialFacts(parameters=8_011_222, tokens=16, device="a card")
+
+
+def trial(
+    accuracies: dict[str, float], *, attempt: int = 1, facts: TrialFacts = FACTS
+) -> TrialRecord:
+    """Trial 3 as Optuna has it."""
+    judge = Judge(search=SEARCH, lambdas=Lambdas(theory=20.0, counted=28.0, parameters=8.0))
+    verdict = judge.after_set(
+        {name: SetResult(accuracy=a, weights="ema") for name, a in accuracies.items()},
+        Effort(epochs=40),
+        None,
+    )
+    assert verdict is not None
+    return TrialRecord(
+        number=3,
+        state="complete" if verdict.complete else "pruned",
+        value=verdict.value,
+        params={},
+        outcome=verdict.outcome,
+        attributes=TrialAttributes(verdict=verdict, facts=facts, attempt=attempt),
+    )
 
 
 def test_the_first_line_says_what_happened_and_why() -> None:
-    first, *rest = trial_note(number=3, state="pruned", user_attrs=FAILED).split("\n\n")
+    first, *rest = trial_note(trial({"cifar10": 0.5701})).split("\n\n")
     assert first.startswith("**Trial 3: failed the gate: local TPE score 0.4312 on cifar10")
-    assert first.endswith("(margin -0.1688).**")
+    assert first.endswith("(margin -0.1688); accuracy 0.5701, needed 0.7933.**")
     assert "Gate **failed**: local TPE score 0.4312, threshold 0.6000, margin -0.1688." in rest
     assert "| cifar10 | 0.5701 | 0.4312 | ema |" in rest[1]
     assert "8,011,222" in rest[2]
@@ -39,40 +66,30 @@ def test_the_first_line_says_what_happened_and_why() -> None:
 
 
 def test_retries_are_told() -> None:
-    assert "It took 3 attempts." in trial_note(
-        number=0, state="complete", user_attrs=FAILED, attempts=3
-    )
+    assert "It took 3 attempts." in trial_note(trial({"cifar10": 0.5}, attempt=3))
 
 
 def test_a_trial_that_left_nothing_still_gets_its_sentence() -> None:
-    assert trial_note(number=7, state="fail", user_attrs={}) == "**Trial 7: is fail.**"
+    bare = TrialRecord(number=7, state="fail", value=None, params={})
+    assert trial_note(bare) == "**Trial 7: is fail.**"
 
 
 def test_checksums_are_short_and_scores_come_first() -> None:
     checksum = "0123456789ab" + "c" * 52
-    text = trial_note(
-        number=1,
-        state="complete",
-        user_attrs={
-            "data_note": f"cifar10: prepared, sha256 {checksum}; mnist: synthetic",
-            "global_tpe_score": 0.5,
-            "epochs": 3,
-        },
+    letters = DataSource(
+        name="sd19", source="prepared", train_size=11_919, checksum=checksum, stand_in_for="emnist"
     )
+    text = trial_note(trial({"cifar10": 0.8, "mnist": 0.9}, facts=replace(FACTS, data=(letters,))))
     listed = text.split("\n\n")[-1].splitlines()
-    assert listed == [
-        "- Global TPE score: 0.5000",
-        "- epochs trained: 3",
-        "- data: cifar10: prepared, sha256 0123456789ab...; mnist: synthetic",
-    ]
+    assert listed[:2] == ["- Global TPE score: 0.6429", "- mean accuracy: 0.8500"]
+    assert listed[-1] == (
+        "- data: sd19, stands in for emnist, prepared, 11,919 images, sha256 0123456789ab..."
+    )
 
 
 def test_outside_text_cannot_break_out_of_its_line() -> None:
-    text = trial_note(
-        number=1,
-        state="fail",
-        user_attrs={"outcome": "failed: <img src=x>\n# not a heading | `x` **y**"},
-    )
+    outcome = "failed: <img src=x>\n# not a heading | `x` **y**"
+    text = trial_note(TrialRecord(number=1, state="fail", value=None, params={}, outcome=outcome))
     assert "\n" not in text
     assert "\\<img" in text
     assert "\\*\\*y" in text

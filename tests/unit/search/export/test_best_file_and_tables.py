@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import datetime
+import json
+from dataclasses import replace
 
 import pytest
 from rich.console import Console
 
 from nkat_errors import BadInput
-from search.export.best_file import BestFile, load_best, numbered
+from search.export.best_file import BestFile, numbered
+from search.export.best_reading import load_best
+from search.export.choice import check_replaceable, pick, pick_nearest
 from search.export.configuration import choose
 from search.export.tables import (
     report_dict,
@@ -18,9 +22,15 @@ from search.export.tables import (
     trial_table,
 )
 from search.file.load import parse_search_text
-from search.provenance import code_version, package_versions, read_data_note
-from search.score.tpe_score import score_all
-from search.study.trial_record import TrialRecord, best_first, pick
+from search.file.search_file import SearchFile
+from search.file.yaml_text import dump_yaml
+from search.objective.judge import Judge
+from search.provenance import DataSource, code_version, package_versions
+from search.score.tpe_score import Lambdas
+from search.study.trial_attributes import TrialAttributes, TrialFacts
+from search.study.trial_record import TrialRecord, best_first
+from search.study.verdict import Effort, SetResult
+from storage.records import TrialRow
 
 SEARCH = parse_search_text("""\
 study: small
@@ -43,61 +53,47 @@ space:
   conv_stem: [off, tiny, small]
 """)
 CHECKSUM = "ab" * 32
-NOTE = (
-    f"cifar10: prepared, 50000 images, sha256 {CHECKSUM}; "
-    f"sd19_letters: prepared, 11919 images, sha256 {CHECKSUM}; "
-    f"mnist: synthetic, 2000 images, sha256 {CHECKSUM}"
+SOURCES = tuple(
+    DataSource(name=name, source=source, train_size=size, checksum=CHECKSUM)
+    for name, source, size in (
+        ("cifar10", "prepared", 50000),
+        ("sd19_letters", "prepared", 11919),
+        ("mnist", "synthetic", 2000),
+    )
 )
+FACTS = TrialFacts(parameters=8_400_000, tokens=16, device="a card", data=SOURCES)
+LAMBDAS = Lambdas(theory=20.0, counted=28.0, parameters=8.4)
+PARAMS = {"embed_dim": 384, "conv_stem": "off"}
+
+
+def ended(
+    number: int, accuracies: dict[str, float], effort: Effort, *, search: SearchFile = SEARCH
+) -> TrialRecord:
+    """As the database gives it back."""
+    results = {name: SetResult(accuracy=a, weights="ema") for name, a in accuracies.items()}
+    verdict = Judge(search=search, lambdas=LAMBDAS).after_set(results, effort, 2.0)
+    assert verdict is not None
+    flat = TrialAttributes(verdict=verdict, facts=FACTS, attempt=2, worker="w").to_flat()
+    return TrialRecord.of(
+        TrialRow(
+            number=number,
+            state="COMPLETE" if verdict.complete else "PRUNED",
+            value=verdict.value if verdict.complete else verdict.gate.score,
+            params=PARAMS if verdict.complete else {"embed_dim": 448, "conv_stem": "small"},
+            user_attrs=json.loads(json.dumps(flat)),
+        )
+    )
 
 
 def complete(number: int, accuracies: dict[str, float]) -> TrialRecord:
-    lam = 20.0
-    scores = score_all(accuracies, lam)
-    attributes = {f"accuracy_{name}": value for name, value in accuracies.items()}
-    attributes |= {f"tpe_{name}": value for name, value in scores.local.items()}
-    attributes |= {f"weights_{name}": "ema" for name in accuracies}
-    attributes |= {
-        "global_tpe_score": scores.global_tpe_score,
-        "consistency": scores.consistency,
-        "robustness": scores.robustness,
-        "generalization": scores.generalization,
-        "gate_score": scores.local["cifar10"],
-        "gate_margin": scores.local["cifar10"] - 0.5,
-        "lambda_theory": lam,
-        "lambda_counted": 28.0,
-        "lambda_parameters": 8.4,
-        "parameters": 8_400_000,
-        "tokens": 16,
-        "seconds_stage1": 10.0,
-        "seconds_stage2": 3600.0,
-        "device": "a card",
-        "data_note": NOTE,
-        "attempt": 2,
-        "outcome": "complete",
-    }
-    return TrialRecord(
-        number=number,
-        state="complete",
-        value=scores.global_tpe_score,
-        params={"embed_dim": 384, "conv_stem": "off"},
-        user_attrs=attributes,
-    )
+    effort = Effort(epochs=30, seconds_stage1=10.0, seconds_stage2=3600.0)
+    return ended(number, accuracies, effort)
 
 
 def stopped(number: int, seconds_stage2: float = 0.0) -> TrialRecord:
-    return TrialRecord(
-        number=number,
-        state="pruned",
-        value=0.3,
-        params={"embed_dim": 448, "conv_stem": "small"},
-        user_attrs={
-            "gate_score": 0.3,
-            "gate_margin": -0.2,
-            "accuracy_cifar10": 0.4,
-            "seconds_stage2": seconds_stage2,
-            "outcome": "failed the gate",
-        },
-    )
+    """At the gate, or (with seconds in stage 2) by the bound."""
+    accuracies = {"cifar10": 0.7, "sd19_letters": 0.5} if seconds_stage2 else {"cifar10": 0.4}
+    return ended(number, accuracies, Effort(seconds_stage2=seconds_stage2))
 
 
 TRIALS = [
@@ -190,13 +186,88 @@ def test_a_sets_own_recipe_is_recorded_and_used_again(tmp_path):
     }
 
 
-def test_a_foreign_trial_cannot_be_exported():
-    attributes = {k: v for k, v in TRIALS[1].user_attrs.items() if k != "tpe_mnist"}
-    bare = TrialRecord(
-        number=7, state="complete", value=0.5, params=TRIALS[1].params, user_attrs=attributes
-    )
-    with pytest.raises(BadInput, match="trial 7 has no attribute 'tpe_mnist'"):
+@pytest.mark.parametrize(
+    ("path", "value", "words"),
+    [
+        (("scores", "global_tpe_score"), 0.9, ["scores.global_tpe_score = 0.9", "mean accuracy"]),
+        (("scores", "global_tpe_score"), None, ["scores.global_tpe_score", "nearest"]),
+        (("scores", "consistency"), 0.5, ["scores.consistency = 0.5"]),
+        (("scores", "generalization"), 0.5, ["scores.generalization = 0.5"]),
+        (("scores", "robustness"), 0.9, ["scores.robustness = 0.9"]),
+        (("scores", "robustness"), 2.0, ["scores.robustness = 2.0", "[0, 1]"]),
+        (("scores", "sets", "mnist", "accuracy"), 1.2, ["mnist.accuracy = 1.2", "must be"]),
+        (("scores", "sets", "mnist", "accuracy"), -0.1, ["mnist.accuracy = -0.1", "must be"]),
+        (("scores", "sets", "mnist", "accuracy"), 0.95, ["mnist.tpe_score", "it was edited"]),
+        (("scores", "sets", "mnist", "tpe_score"), 0.7, ["mnist.tpe_score = 0.7"]),
+        (("lambda", "value"), 19.0, ["lambda.value = 19", "its reading is theory"]),
+        (("lambda", "value"), 0.0, ["lambda.value = 0.0", "> 0"]),
+        (("gate", "score"), 0.7, ["gate.score = 0.7", "the one of cifar10"]),
+        (("gate", "margin"), 0.7, ["gate.margin = 0.7", "score - threshold"]),
+        (("gate", "dataset"), "mnist", ["gate.score", "the one of mnist"]),
+        (("network", "tokens"), 0, ["network.tokens = 0"]),
+    ],
+)
+def test_numbers_that_do_not_follow_from_each_other_are_refused(tmp_path, path, value, words):
+    plain = BestFile.of_trial(TRIALS[2], SEARCH, now=NOW).model_dump(by_alias=True)
+    here = plain
+    for key in path[:-1]:
+        here = here[key]
+    here[path[-1]] = value
+    file = tmp_path / "best.yaml"
+    file.write_text(dump_yaml(plain))
+    with pytest.raises(BadInput) as caught:
+        load_best(file)
+    assert len(str(caught.value).splitlines()) == 1
+    for word in ("line ", *words):
+        assert word in str(caught.value)
+
+
+def test_a_stopped_trial_becomes_a_nearest_file_and_is_never_taken_for_best(tmp_path):
+    nearest = BestFile.of_trial(TRIALS[0], SEARCH, now=NOW)
+    assert nearest.kind == "nearest"
+    text = nearest.to_yaml()
+    assert "# NEAREST, NOT BEST" in text.splitlines()[1]
+    path = tmp_path / "nearest.yaml"
+    nearest.save(path)
+    assert load_best(path) == nearest
+    path.write_text(text.replace("kind: nearest", "kind: best"))
+    with pytest.raises(BadInput, match="has no entry for sd19_letters"):
+        load_best(path)
+    path.write_text(text.replace("global_tpe_score: null", "global_tpe_score: 0.9"))
+    with pytest.raises(BadInput, match=r"global_tpe_score = 0.9: a nearest\.yaml has none"):
+        load_best(path)
+    bare = TrialRecord(number=5, state="fail", value=None, params={}, outcome="given up")
+    with pytest.raises(BadInput, match="trial 5 has no attribute 'outcome'"):
         BestFile.of_trial(bare, SEARCH)
+
+
+def test_an_export_replaces_its_own_kind_and_search_alone(tmp_path):
+    path = tmp_path / "best.yaml"
+    best = BestFile.of_trial(TRIALS[2], SEARCH, now=NOW)
+    check_replaceable(path, best)
+    best.save(path)
+    check_replaceable(path, BestFile.of_trial(TRIALS[1], SEARCH, now=NOW))
+    with pytest.raises(BadInput, match="of kind best, not nearest; give another --out, or --forc"):
+        check_replaceable(path, BestFile.of_trial(TRIALS[0], SEARCH, now=NOW))
+    for other in (
+        BestFile.of_trial(TRIALS[2], SEARCH, study="small-2", now=NOW),
+        BestFile.of_trial(TRIALS[2], replace(SEARCH, seed=4), now=NOW),
+    ):
+        with pytest.raises(BadInput, match=r"holds trial 2 of another search \(study small, "):
+            check_replaceable(path, other)
+    path.write_text("study: a search file\n")
+    with pytest.raises(BadInput, match="is no export"):
+        check_replaceable(path, best)
+
+
+def test_a_foreign_trial_cannot_be_exported():
+    attributes = TRIALS[1].whole().to_flat()
+    del attributes["accuracy_mnist"]
+    bare = TrialRow(
+        number=7, state="COMPLETE", value=0.5, params=TRIALS[1].params, user_attrs=attributes
+    )
+    with pytest.raises(BadInput, match="trial 7 has no attribute 'accuracy_mnist'"):
+        BestFile.of_trial(TrialRecord.of(bare), SEARCH)
 
 
 def test_choosing_trials():
@@ -207,8 +278,15 @@ def test_choosing_trials():
         pick(TRIALS, number=0, top=1)
     with pytest.raises(BadInput, match="trial 99 does not exist"):
         pick(TRIALS, number=99, top=1)
-    with pytest.raises(BadInput, match="no trial is complete yet"):
+    with pytest.raises(BadInput, match=r"no best configuration yet: .* export --nearest"):
         pick([TRIALS[0]], number=None, top=1)
+    with pytest.raises(BadInput, match="none of 0 ended trials was trained"):
+        pick([TRIALS[4]], number=None, top=1)
+    assert pick_nearest([TRIALS[0], TRIALS[4]]) is TRIALS[0]
+    with pytest.raises(BadInput, match="trial 2 is complete"):
+        pick_nearest(TRIALS)
+    with pytest.raises(BadInput, match="--nearest: none of 0 ended trials"):
+        pick_nearest([TRIALS[4]])
 
 
 def test_numbered_names(tmp_path):
@@ -219,7 +297,7 @@ def test_numbered_names(tmp_path):
 
 def test_table_has_the_ended_trials_best_first():
     frame = trial_frame(TRIALS, SEARCH)
-    assert list(frame["trial"]) == [2, 1, 0, 3]
+    assert list(frame["trial"]) == [2, 1, 3, 0]  # 3 passed the gate, 0 did not
     assert frame["global_tpe_score"].isna().tolist() == [False, False, True, True]
     assert trial_frame([], SEARCH).empty
 
@@ -232,15 +310,46 @@ def test_gate_saves_the_mean_stage_2_of_each_stop():
     assert saved_by_gate([TRIALS[0]]).hours is None
 
 
+def shown(table: object, *, width: int) -> str:
+    console = Console(width=width)
+    with console.capture() as captured:
+        console.print(table)
+    return captured.get()
+
+
+def test_at_80_columns_four_sets_fit_and_more_lose_no_number():
+    names = ["cifar10", "mnist", "fashion_mnist", "emnist_letters", "a_fifth", "a_sixth"]
+    for count in (4, 6):
+        sets = ", ".join(names[:count])
+        search = parse_search_text(f"""\
+study: small
+title: "[bold]b[/bold] [/]"
+n_trials: 4
+gate: {{dataset: cifar10, threshold: 0.5}}
+datasets: [{sets}]
+space: {{embed_dim: [384, 448], conv_stem: ["off", small]}}
+""")
+        accuracies = {name: 0.91 + 0.01 * i for i, name in enumerate(names[:count])}
+        trial = ended(1234, accuracies, Effort(), search=search)
+        text = shown(trial_table([trial], search), width=80)
+        assert "[bold]b[/bold] [/]" in text
+        assert "…" not in text
+        assert all(len(line) <= 80 for line in text.splitlines())
+        for accuracy in accuracies.values():
+            assert f"{100 * accuracy:.2f}" in text
+        mean = sum(accuracies.values()) / count
+        for word in (f"{100 * mean:.2f}", "20", f"{trial.value:.4f}", "lambda", "mean"):
+            assert word in text
+        assert text.count("1234") == (2 if count == 4 else 3)  # one table of scores, or two
+
+
 def test_report_as_plain_values_and_as_table():
     report = report_dict(TRIALS, SEARCH)
     assert report["best_trial"] == 2
     assert report["trials"][2]["global_tpe_score"] is None
     assert report["saved_by_gate"]["hours"] == pytest.approx(1.5)
-    console = Console(width=200, record=True, file=None, quiet=False)
-    with console.capture() as captured:
-        console.print(trial_table(TRIALS, SEARCH))
-    text = captured.get()
+    assert (report["trials"][0]["lambda"], report["trials"][2]["mean_accuracy"]) == (20.0, None)
+    text = shown(trial_table(TRIALS, SEARCH), width=200)
     assert "CUT DOWN" in text
     assert "failed the gate" in text
     lines = " ".join(summary_lines(TRIALS, SEARCH))
@@ -254,10 +363,22 @@ def test_no_passing_trial_is_said():
     assert report_dict([TRIALS[0]], SEARCH)["best_trial"] is None
 
 
-def test_data_note_is_read_back():
-    found = read_data_note(NOTE + "; a remark")
-    assert list(found) == ["cifar10", "sd19_letters", "mnist"]
-    assert (found["mnist"].source, found["mnist"].train_size) == ("synthetic", 2000)
+def test_a_name_with_a_dot_keeps_its_source_and_checksum():
+    search = parse_search_text("""\
+study: dotted
+n_trials: 1
+gate: {dataset: my.images_v1.2, threshold: 0.1}
+datasets: [my.images_v1.2]
+space: {embed_dim: [384, 448], conv_stem: [off, tiny]}
+""")
+    source = DataSource(name="my.images_v1.2", source="prepared", train_size=7, checksum=CHECKSUM)
+    results = {"my.images_v1.2": SetResult(accuracy=0.5, weights="raw")}
+    verdict = Judge(search=search, lambdas=LAMBDAS).after_set(results, Effort(epochs=1), None)
+    assert verdict is not None
+    flat = TrialAttributes(verdict=verdict, facts=replace(FACTS, data=(source,))).to_flat()
+    row = TrialRow(number=0, state="COMPLETE", value=verdict.value, params=PARAMS, user_attrs=flat)
+    (dataset,) = BestFile.of_trial(TrialRecord.of(row), search).datasets
+    assert (dataset.source, dataset.train_size, dataset.checksum) == ("prepared", 7, CHECKSUM)
 
 
 def test_versions(tmp_path):

@@ -81,7 +81,7 @@ def test_the_default_search_keeps_the_sources_question():
     )  # fmt: skip
     assert {e.name for e in ours.datasets} == {e.name for e in source.datasets}
     assert not ours.cut_down
-    assert [w.split(" is broken")[0] for w in ours.warnings] == ["limits.tokens = 256"]
+    assert [w.split(" is broken")[0] for w in ours.warnings] == ["limits.tokens = 64"]
     assert not any(entry.limit for entry in ours.datasets)
     assert set(ours.space.parameters) == set(source.space.parameters)
     for name, parameter in source.space.parameters.items():
@@ -385,3 +385,39 @@ def test_one_token_a_pixel_of_the_stem_is_64_tokens():
     model, _ = found.resolve(found.baseline())
     assert model.tokens == 64
     assert found.why_infeasible(found.baseline()) is None
+
+
+LONG = TEXT.replace(
+    "service:", "recalculation: {epochs_factor: 4, runs: 5, train: {cutmix: 0.5}}\nservice:"
+)
+
+
+def test_the_recalculation_is_no_part_of_the_search():
+    found = parse_search_text(LONG)
+    assert found.hash() == parse_search_text(TEXT).hash()
+    assert parse_search_text(found.to_yaml()) == found
+    assert found.recalculation.epochs(10) == 40
+    assert found.recalculation.train.given() == {"cutmix": 0.5}
+    assert parse_search_text(TEXT).recalculation.runs == 3
+    assert "recalculation" not in parse_search_text(TEXT).to_dict()
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ("runs: 5", "run: 5", ["recalculation.run;", "'runs'"]),
+        ("runs: 5", "runs: 0", ["recalculation.runs = 0", "1..1000"]),
+        ("epochs_factor: 4", "epochs_factor: 0", ["recalculation.epochs_factor = 0", "> 0"]),
+        ("{cutmix: 0.5}", "{cutmx: 0.5}", ["recalculation.train.cutmx", "'cutmix'"]),
+        ("{cutmix: 0.5}", "{epochs: 9}", ["recalculation.train.epochs", "epochs_factor"]),
+        ("{cutmix: 0.5}", "{cutmix: 0.95}", ["mixup + cutmix = 1.05", "in the recalculation"]),
+        ("{cutmix: 0.5}", "{warmup: 12}", ["train.warmup = 12", "epochs = 12"]),
+        ("epochs_factor: 4", "epochs_factor: 0.5", ["warmup = 2", "epochs = 2"]),
+    ],
+)
+def test_a_bad_recalculation_is_refused(old, new, words):
+    assert old in LONG
+    with pytest.raises(BadInput) as caught:
+        parse_search_text(LONG.replace(old, new, 1), name="my.yaml")
+    for word in words:
+        assert word in str(caught.value)

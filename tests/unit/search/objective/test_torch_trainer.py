@@ -68,13 +68,13 @@ State = dict[str, Any]
 
 def of_a_gpu(state: State) -> None:
     state["device"] = "cuda"
-    for name in state["parts"]["generators"]:  # a GPU's generator: seed and offset
-        state["parts"]["generators"][name] = torch.zeros(16, dtype=torch.uint8)
+    for name in state["state"]["generators"]:  # a GPU's generator: seed and offset
+        state["state"]["generators"][name] = torch.zeros(16, dtype=torch.uint8)
 
 
 def of_generators_of_another_size(state: State) -> None:
-    for name in state["parts"]["generators"]:
-        state["parts"]["generators"][name] = torch.zeros(16, dtype=torch.uint8)
+    for name in state["state"]["generators"]:
+        state["state"]["generators"][name] = torch.zeros(16, dtype=torch.uint8)
 
 
 def of_an_older_configuration(state: State) -> None:
@@ -90,15 +90,15 @@ def of_another_version(state: State) -> None:
 
 
 def of_an_optimiser_with_other_groups(state: State) -> None:
-    state["parts"]["optimizers"][0]["param_groups"].pop()
+    state["state"]["optimizers"][0]["param_groups"].pop()
 
 
 def of_another_network(state: State) -> None:
-    state["parts"]["network"].pop("head.weight")
+    state["state"]["network"].pop("head.weight")
 
 
 def without_its_parts(state: State) -> None:
-    del state["parts"]
+    del state["state"]
 
 
 def of_a_training_that_is_over(state: State) -> None:
@@ -177,4 +177,4 @@ def test_the_code_version_is_that_of_the_start(
     monkeypatch.setenv("NKAT_REVISION", "bbbbbbbbbbbb")  # as a `git pull` in mid-search
     events = train(search, running, CheckpointStore(folder=tmp_path, study_name="small"))
     assert isinstance(events[-1], Finished)
-    assert events[-1].user_attrs["code_version"].endswith("+gaaaaaaaaaaaa")
+    assert events[-1].facts.code_version.endswith("+gaaaaaaaaaaaa")

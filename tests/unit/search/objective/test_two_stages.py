@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,6 +16,7 @@ from search.objective.messages import EpochDone, Event, Finished, Job, NotSaved,
 from search.objective.simulated_trainer import Rehearsal, RehearsedSetTrainer
 from search.objective.two_stages import Progress, TwoStageObjective
 from search.score.tpe_score import weight
+from search.study.verdict import Effort, Ending, SetResult
 from storage.checkpoints import CheckpointStore
 
 EPOCHS = 3
@@ -97,17 +99,19 @@ def test_a_trial_that_passes_is_trained_on_every_set(
     assert epochs_of(events) == ALL_EPOCHS
     last = events[-1]
     assert isinstance(last, Finished)
-    assert last.state == "complete"
-    assert last.value == pytest.approx(GOOD_SCORE)
-    attrs = last.user_attrs
-    assert attrs["gate_passed"] is True
-    assert attrs["gate_margin"] == pytest.approx(0.80 / weight(20) - 0.60)
-    assert attrs["accuracy_mnist"] == pytest.approx(0.99)
-    assert attrs["generalization"] == pytest.approx(0.80 / weight(20))
-    assert attrs["robustness"] == 1.0
-    assert attrs["epochs"] == 4 * EPOCHS
-    assert {"lambda_theory", "lambda_counted", "lambda_parameters"} <= set(attrs)
-    assert last.constraints == {"gate": pytest.approx(0.60 - 0.80 / weight(20))}
+    verdict = last.verdict
+    assert verdict.ending is Ending.COMPLETE
+    assert verdict.value == pytest.approx(GOOD_SCORE)
+    assert verdict.gate.passed
+    assert verdict.gate.margin == pytest.approx(0.80 / weight(20) - 0.60)
+    assert verdict.results["mnist"].accuracy == pytest.approx(0.99)
+    assert verdict.scores is not None
+    assert verdict.scores.generalization == pytest.approx(0.80 / weight(20))
+    assert verdict.scores.robustness == 1.0
+    assert verdict.effort.epochs == 4 * EPOCHS
+    assert verdict.lambdas is not None
+    assert (verdict.lambdas.counted, verdict.lam) == (20.0, 20.0)
+    assert verdict.constraints == {"gate": pytest.approx(0.60 - 0.80 / weight(20))}
 
 
 def test_stage_2_never_starts_for_a_trial_that_fails_the_gate(
@@ -117,29 +121,34 @@ def test_stage_2_never_starts_for_a_trial_that_fails_the_gate(
     assert epochs_of(events) == [("cifar10", epoch) for epoch in range(1, EPOCHS + 1)]
     last = events[-1]
     assert isinstance(last, Finished)
-    assert last.state == "pruned"
-    assert last.value is None
-    assert last.constraints["gate"] == pytest.approx(0.60 - 0.70 / weight(24))
-    assert last.constraints["gate"] > 0
-    assert last.user_attrs["gate_passed"] is False
-    assert "failed the gate" in last.user_attrs["outcome"]
+    verdict = last.verdict
+    assert verdict.ending is Ending.GATE
+    assert verdict.value is None
+    assert verdict.constraints["gate"] == pytest.approx(0.60 - 0.70 / weight(24))
+    assert verdict.constraints["gate"] > 0
+    assert not verdict.gate.passed
+    # lambda 24: 0.60 * log10(25) = 0.8388.
+    assert verdict.outcome == (
+        "failed the gate: local TPE score 0.5007 on cifar10 is below 0.60 (margin -0.0993); "
+        "accuracy 0.7000, needed 0.8388"
+    )
 
 
 def test_reports_of_the_two_stages_have_disjoint_steps(
     search: SearchFile, table: Path, tmp_path: Path
 ) -> None:
     events = Run(search, table, tmp_path)(GOOD)
-    steps = [(e.stage, e.step) for e in events if isinstance(e, EpochDone) and e.step is not None]
-    assert steps == [
+    told = [(e.stage, *e.report) for e in events if isinstance(e, EpochDone) and e.report]
+    assert [(stage, step) for stage, step, _ in told] == [
         (1, 1),
         (1, 2),
         (1, 3),
         *((2, STAGE_2_STEP + index) for index in (1, 2, 3)),
     ]
-    values = [e.value for e in events if isinstance(e, EpochDone) and e.stage == 2 and e.step]
-    # The largest score still possible falls from set to set, to the score itself.
-    assert values == sorted(values, reverse=True)
-    assert values[-1] == pytest.approx(GOOD_SCORE)
+    values = [value for _, _, value in told]
+    # Measured, never hoped for: the gate's score, then the mean over the sets that are done.
+    means = [0.80, (0.80 + 0.99) / 2, (0.80 + 0.99 + 0.91) / 3]
+    assert values[2:] == pytest.approx([*(mean / weight(20) for mean in means), GOOD_SCORE])
 
 
 @pytest.mark.parametrize("params", [GOOD, BAD], ids=["passes", "fails"])
@@ -160,10 +169,9 @@ def test_stopped_anywhere_and_resumed_it_repeats_no_epoch(
     one, other = whole[-1], second[-1]
     assert isinstance(one, Finished)
     assert isinstance(other, Finished)
-    for name in ("seconds_stage1", "seconds_stage2"):
-        one.user_attrs.pop(name)
-        other.user_attrs.pop(name)
-    assert one == other
+    assert one.verdict.effort.epochs == other.verdict.effort.epochs
+    assert replace(one.verdict, effort=other.verdict.effort) == other.verdict
+    assert one.facts == other.facts
 
 
 def test_the_gate_is_judged_when_the_loss_came_between_checkpoint_and_verdict(
@@ -174,7 +182,7 @@ def test_the_gate_is_judged_when_the_loss_came_between_checkpoint_and_verdict(
     events = run(BAD)
     assert epochs_of(events) == []
     assert isinstance(events[-1], Finished)
-    assert events[-1].state == "pruned"
+    assert events[-1].verdict.ending is Ending.GATE
 
 
 def test_the_end_of_a_set_is_saved_whatever_the_interval(
@@ -194,9 +202,15 @@ def test_a_hopeless_trial_ends_in_stage_2(search: SearchFile, table: Path, tmp_p
     assert {name for name, _ in epochs_of(events)} == set(SETS[:3])
     last = events[-1]
     assert isinstance(last, Finished)
-    assert last.state == "pruned"
-    assert last.constraints["gate"] < 0  # it did pass the gate
-    assert "global_tpe_score" not in last.user_attrs
+    verdict = last.verdict
+    assert verdict.ending is Ending.BOUND
+    assert verdict.constraints["gate"] < 0  # it did pass the gate
+    assert verdict.bound == pytest.approx(bound_after_fashion)
+    assert verdict.value is None
+    reported = [e.report for e in events if isinstance(e, EpochDone) and e.report]
+    # What the study keeps as its value was measured, and lies below what it could not beat.
+    assert reported[-1][1] == pytest.approx((0.80 + 0.99 + 0.91) / 3 / weight(20))
+    assert reported[-1][1] < verdict.bound
 
 
 def test_the_bound_check_can_be_switched_off(
@@ -205,7 +219,7 @@ def test_the_bound_check_can_be_switched_off(
     off = replace(search, service=search.service.model_copy(update={"bound_check": False}))
     last = Run(off, table, tmp_path)(GOOD, best=0.99)[-1]
     assert isinstance(last, Finished)
-    assert last.state == "complete"
+    assert last.verdict.ending is Ending.COMPLETE
 
 
 @pytest.mark.parametrize(
@@ -216,11 +230,29 @@ def test_what_cannot_be_trained_is_graded_and_constrained_never_a_bare_failure(
 ) -> None:
     last = Run(search, table, tmp_path, **{fault: 1.0})(GOOD)[-1]
     assert isinstance(last, Finished)
-    assert last.state == "pruned"
-    assert last.report == (1, 0.0)
-    assert last.constraints == {"gate": pytest.approx(0.60), kind: 1.0}
-    assert last.user_attrs["robustness"] == 0.0
-    assert "could not be trained on cifar10" in last.user_attrs["outcome"]
+    verdict = last.verdict
+    assert not verdict.complete
+    assert verdict.ending == kind
+    assert verdict.report == (1, 0.0)
+    assert verdict.constraints == {"gate": pytest.approx(0.60), kind: 1.0}
+    assert verdict.scores is not None
+    assert verdict.scores.robustness == 0.0
+    assert "could not be trained on cifar10" in verdict.outcome
+
+
+def test_each_configuration_is_built_once(
+    search: SearchFile, table: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    built = []
+    real = SearchFile.resolve
+
+    def counted(self: SearchFile, params: Any, dataset: str | None = None) -> Any:
+        built.append(dataset)
+        return real(self, params, dataset)
+
+    monkeypatch.setattr(SearchFile, "resolve", counted)
+    assert isinstance(Run(search, table, tmp_path)(GOOD)[-1], Finished)
+    assert built == list(SETS)
 
 
 def test_a_damaged_checkpoint_starts_the_trial_over(
@@ -243,11 +275,16 @@ def test_without_a_disk_for_checkpoints_the_trial_still_ends(
     events = Run(search, table, blocked)(GOOD)
     assert any(isinstance(event, NotSaved) for event in events)
     assert isinstance(events[-1], Finished)
-    assert events[-1].value == pytest.approx(GOOD_SCORE)
+    assert events[-1].verdict.value == pytest.approx(GOOD_SCORE)
 
 
 def test_progress_survives_its_own_packing() -> None:
-    progress = Progress(dataset="mnist", epoch=4, seconds=1.5)
+    progress = Progress(
+        results={"cifar10": SetResult(accuracy=0.5, weights="ema")},
+        effort=Effort().epoch(stage=1, seconds=1.5),
+        dataset="mnist",
+        epoch=4,
+    )
     again, state = Progress.unpack(progress.pack(b"weights"))
     assert again == progress
     assert state == b"weights"

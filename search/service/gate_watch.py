@@ -1,0 +1,55 @@
+"""How near a running search has come to passing, and one warning when nothing does."""
+
+from __future__ import annotations
+
+import optuna
+
+from search.study.nearest import AtTheGate, best_at_the_gate, none_passed
+from search.study.sampler import STARTUP_TRIALS
+from search.study.trial_record import TrialRecord
+from storage.board import Board
+from storage.records import Counts
+
+
+class GateWatch:
+    """Reads each trial once, when it has ended.
+
+    Args:
+        board: the study's board.
+    """
+
+    def __init__(self, board: Board) -> None:
+        self._board = board
+        self._ended: dict[int, TrialRecord] = {}
+        self._seen = (-1, -1)
+        self._warned = False
+        self.best: AtTheGate | None = None
+
+    def look(self, counts: Counts) -> str:
+        """Looks at the trials that ended since; returns a warning, once, or nothing.
+
+        The warning comes when the sampler's start-up trials are over and none passed:
+        from then on it learns, but a gate out of reach stays so.
+        """
+        seen = (counts.done, counts.failed)
+        if seen == self._seen:
+            return ""
+        self._seen = seen
+        self._ended |= self._board.with_study("gate", self._news)
+        self.best = best_at_the_gate(self._ended.values())
+        passed = self.best is not None and self.best.margin >= 0
+        if self._warned or passed or counts.done < STARTUP_TRIALS:
+            return ""
+        self._warned = True
+        return (
+            f"the sampler's {STARTUP_TRIALS} start-up trials are over and "
+            f"{none_passed(self._ended.values())}; `nkat-search explain` shows what the gate "
+            "needs at every lambda"
+        )
+
+    def _news(self, study: optuna.Study) -> dict[int, TrialRecord]:
+        return {
+            trial.number: TrialRecord.of_frozen(trial)
+            for trial in study.get_trials(deepcopy=False)
+            if trial.state.is_finished() and trial.number not in self._ended
+        }
