@@ -25,6 +25,7 @@ from search.objective.messages import (
 )
 from search.objective.torch_trainer import TorchSetTrainer
 from search.objective.two_stages import TwoStageObjective
+from search.study.verdict import Ending
 from search.worker.child import ChildSettings
 from search.worker.child_handle import Died
 from search.worker.training_child import TrainingChild
@@ -135,10 +136,11 @@ def test_a_child_that_failed_is_replaced_and_the_next_one_trains_both_stages(
     assert not any(isinstance(event, PlainPath) for event in events)
     last = events[-1]
     assert isinstance(last, Finished)
-    assert last.state == "complete"
-    assert last.user_attrs["gate_passed"] is True
-    assert last.user_attrs["device"] == torch.cuda.get_device_name(GPU)
-    assert {"accuracy_colours", "accuracy_shades"} <= set(last.user_attrs)
+    assert last.verdict.complete
+    assert last.verdict.gate.passed
+    assert set(last.verdict.results) == {"colours", "shades"}
+    assert last.facts is not None
+    assert last.facts.device == torch.cuda.get_device_name(GPU)
 
 
 def test_the_gate_keeps_a_trial_from_stage_2(child: TrainingChild) -> None:
@@ -150,8 +152,8 @@ def test_the_gate_keeps_a_trial_from_stage_2(child: TrainingChild) -> None:
     assert epochs_of(events) == ALL_EPOCHS[:EPOCHS]
     last = events[-1]
     assert isinstance(last, Finished)
-    assert last.state == "pruned"
-    assert last.user_attrs["gate_passed"] is False
+    assert last.verdict.ending is Ending.GATE
+    assert not last.verdict.gate.passed
 
 
 class Training:
@@ -195,7 +197,7 @@ def test_a_checkpoint_of_another_kind_of_device_starts_its_set_again(
     assert epochs_of(events) == ALL_EPOCHS[EPOCHS:]  # stage 1 is kept
     last = events[-1]
     assert isinstance(last, Finished)
-    assert last.state == "complete"
+    assert last.verdict.complete
 
 
 def test_a_configuration_that_the_captured_step_cannot_run_says_so(
