@@ -193,7 +193,17 @@ def test_describe_shows_tokens_parameters_and_three_lambdas():
     assert 7_000_000 < found["shapes"][0]["parameters"] < 10_000_000
     assert found["lambdas"]["theory"] == 20
     assert found["lambdas"]["counted"] == 28
+    assert found["slow_on_gpu"] == {}
     assert "MLP 384->768->384" in nkat("describe", env={"COLUMNS": "200"}).stdout
+
+
+def test_describe_says_what_a_gpu_would_train_step_by_step():
+    options = ["--split-heads", "--conv-stem", "off", "--patch-size", "1"]
+    done = nkat("describe", *options, env={"COLUMNS": "300"})
+    assert done.returncode == 0
+    assert "step by step" in done.stderr
+    assert "split_heads has another projection (32x32x3, 10 classes)" in done.stderr
+    assert "784 tokens of 48 a head are too large (28x28x1, 26 classes)" in done.stderr
 
 
 def test_help_teaches_and_is_quick_to_import():
