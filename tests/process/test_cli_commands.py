@@ -129,8 +129,8 @@ def test_smoke_says_go_or_no_go(images, options, code, word):
         (["train", "--conv_stem", "tny"], ["--conv-stem tny", "did you mean 'tiny'"]),
         (["train", "--conv_stm", "tiny"], ["--conv-stm", "--conv-stem"]),
         (["train", "--depth", "deep"], ["--depth deep", "whole number"]),
-        (["train", "--depth", "0"], ["--depth 0", "whole number >= 1"]),
-        (["train", "--top-k", "0"], ["--top-k 0", "none or a whole number >= 1"]),
+        (["train", "--depth", "0"], ["--depth 0", "whole number in 1..1000"]),
+        (["train", "--top-k", "0"], ["--top-k 0", "none or a whole number in 1..1000000"]),
         (["train", "--lr", "1e400"], ["--lr 1e400", "a number > 0"]),
         (["train", "--randaugment", "2", "99"], ["randaugment_magnitude = 99", "0..30"]),
         (["train", "--embed-dim", "100"], ["embed_dim = 100", "heads = 8"]),
@@ -242,7 +242,7 @@ def test_no_flag_looks_as_if_it_took_a_value():
 def test_help_says_range_unit_and_default_of_a_field():
     shown = " ".join(nkat("train", "--help", env={"COLUMNS": "250"}).stdout.split())
     assert "keys kept per query by mass; 1 keeps all (in (0, 1]) [default: 0.8]" in shown
-    assert "0 turns it off (>= 0, pixels) [default: 8]" in shown
+    assert "0 turns it off (in 0..1024, pixels) [default: 8]" in shown
 
 
 def test_version():

@@ -13,17 +13,22 @@ from nkat_errors import BadInput
 
 # Each: the configuration, its values, the sentence, the fields it is about.
 REFUSED = [
-    (ModelConfig, {"depth": 0}, "depth = 0: must be a whole number >= 1", ("depth",)),
-    (ModelConfig, {"depth": 2.0}, "depth = 2.0: must be a whole number >= 1", ("depth",)),
-    (ModelConfig, {"depth": True}, "depth = True: must be a whole number >= 1", ("depth",)),
-    (ModelConfig, {"depth": "7"}, "depth = '7': must be a whole number >= 1", ("depth",)),
+    (ModelConfig, {"depth": 0}, "depth = 0: must be a whole number in 1..1000", ("depth",)),
+    (ModelConfig, {"depth": 2.0}, "depth = 2.0: must be a whole number in 1..1000", ("depth",)),
+    (ModelConfig, {"depth": True}, "depth = True: must be a whole number in 1..1000", ("depth",)),
+    (ModelConfig, {"depth": "7"}, "depth = '7': must be a whole number in 1..1000", ("depth",)),
     (
         ModelConfig,
         {"patch_size": 0},
-        "patch_size = 0: must be a whole number >= 1 (pixels)",
+        "patch_size = 0: must be a whole number in 1..1024 (pixels)",
         ("patch_size",),
     ),
-    (ModelConfig, {"top_k": 0}, "top_k = 0: must be null or a whole number >= 1", ("top_k",)),
+    (
+        ModelConfig,
+        {"top_k": 0},
+        "top_k = 0: must be null or a whole number in 1..1000000",
+        ("top_k",),
+    ),
     (ModelConfig, {"top_p": 0}, "top_p = 0: must be a number in (0, 1]", ("top_p",)),
     (
         ModelConfig,
@@ -139,7 +144,7 @@ def test_facts_are_read_from_the_fields():
     facts = facts_of(TrainConfig)
     assert (facts["cutout"].kind, facts["cutout"].range, facts["cutout"].unit) == (
         int,
-        ">= 0",
+        "in 0..1024",
         "pixels",
     )
     assert (facts["clip_grad"].nullable, facts["clip_grad"].range) == (True, "> 0")

@@ -146,7 +146,7 @@ def test_best_file_says_what_it_is(tmp_path):
         ("threshold: 0.5", "threshold: high", ["gate.threshold = 'high'"]),
         ("  depth: 7", "  depht: 7", ["unknown key model.depht; did you mean 'depth'?"]),
         ("  epochs: 10\n", "  epoch: 10\n", ["unknown key train.epoch; did you mean 'epochs'?"]),
-        ("  depth: 7", "  depth: 0", ["model.depth = 0: must be a whole number >= 1"]),
+        ("  depth: 7", "  depth: 0", ["model.depth = 0: must be a whole number in 1..1000"]),
         ("  cutmix: 0.2", "  cutmix: 0.95", ["train.mixup + cutmix = 1.05"]),
         ("  heads: 8", "  classes: 8", ["model.classes: the data set decides it"]),
         (
