@@ -8,6 +8,7 @@ parameter depends on another), for the same reason.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
@@ -37,6 +38,10 @@ class Parameter(Protocol):
         """Whether a trial could get this value."""
         ...
 
+    def apart(self, a: Value, b: Value) -> float:
+        """How far two of its values are apart: 0 equal, 1 the two ends (or another choice)."""
+        ...
+
     def to_plain(self) -> dict[str, Any]:
         """As it stands in a search file."""
         ...
@@ -57,6 +62,9 @@ class Choices:
 
     def has(self, value: Value) -> bool:
         return any(value == choice and type(value) is type(choice) for choice in self.choices)
+
+    def apart(self, a: Value, b: Value) -> float:
+        return 0.0 if a == b and type(a) is type(b) else 1.0
 
     def to_plain(self) -> dict[str, Any]:
         return {"choices": list(self.choices)}
@@ -85,6 +93,9 @@ class IntRange:
             and self.low <= value <= self.high
             and (value - self.low) % self.step == 0
         )
+
+    def apart(self, a: Value, b: Value) -> float:
+        return _share_of_range(self, a, b)
 
     def to_plain(self) -> dict[str, Any]:
         plain: dict[str, Any] = {"low": self.low, "high": self.high}
@@ -118,6 +129,9 @@ class FloatRange:
             and self.low <= value <= self.high
         )
 
+    def apart(self, a: Value, b: Value) -> float:
+        return _share_of_range(self, a, b)
+
     def to_plain(self) -> dict[str, Any]:
         plain: dict[str, Any] = {"low": self.low, "high": self.high}
         if self.step is not None:
@@ -125,6 +139,17 @@ class FloatRange:
         if self.log:
             plain["log"] = True
         return plain
+
+
+def _share_of_range(span: IntRange | FloatRange, a: Value, b: Value) -> float:
+    """|a - b| / (high - low), of the logarithms on a logarithmic scale."""
+    if not isinstance(a, int | float) or not isinstance(b, int | float):
+        return 0.0 if a == b else 1.0
+    if a == b:
+        return 0.0
+    if span.log:
+        return abs(math.log(a / b)) / math.log(span.high / span.low)
+    return abs(a - b) / (span.high - span.low)
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,3 +161,13 @@ class Space:
     def suggest(self, trial: BaseTrial) -> dict[str, Value]:
         """A value for EVERY parameter (call it once, before any training)."""
         return {name: part.suggest(trial, name) for name, part in self.parameters.items()}
+
+    def near(self, a: Mapping[str, Value], b: Mapping[str, Value], distance: float) -> bool:
+        """Whether two points agree in every parameter, to a share `distance` of its range.
+
+        Points that lack a parameter are near nothing.
+        """
+        return all(
+            name in a and name in b and part.apart(a[name], b[name]) <= distance
+            for name, part in self.parameters.items()
+        )

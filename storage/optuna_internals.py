@@ -63,6 +63,11 @@ def bare_trial(study: Study, trial_id: int) -> Trial:
     return cast(Trial, bare)
 
 
+def params_of(trial: FrozenTrial) -> dict[str, Any]:
+    """A trial's parameters; of one that was enqueued and waits, those it will get."""
+    return {**trial.system_attrs.get("fixed_params", {}), **trial.params}
+
+
 def forget_trials_seen(study: Study) -> None:
     """Let the sampler read the trials again, as `Study.ask` does before each new trial."""
     study._thread_local.cached_all_trials = None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import optuna
@@ -35,16 +35,20 @@ def create_search(
     budget: int,
     force_new: bool = False,
     versions: Mapping[str, str] | None = None,
+    first_trials: Sequence[Mapping[str, Any]] = (),
 ) -> SearchRecord:
     """Make the study (to be maximised) and its tickets, or return the one of the same hash.
 
-    An existing one is resized to `budget` (`set_budget`).  Safe for many callers at once.
+    An existing one is resized to `budget` (`set_budget`) and keeps the new text, which
+    differs only in what may change.  Safe for many callers at once.
 
     Args:
         search_hash: the caller's hash of what must not change within a study.
         budget: COMPLETE + PRUNED trials wanted, 1..1,000,000.
         force_new: always make one: when the name is taken, NAME-2, NAME-3, ...
         versions: package -> version, stored with the server's (`postgres`).
+        first_trials: parameters of trials to be worked on first; one that the study has in
+            any state is not entered again.
 
     Raises:
         SearchDiffers: another hash; the message has a unified diff, nothing changed.
@@ -67,6 +71,8 @@ def create_search(
                 found = []
             if found:
                 _require_same(found[0], search_text=search_text, search_hash=search_hash)
+                connection.execute(sql.SET_TEXT, {"study": name, "search_text": search_text})
+                _enqueue(storage, name, first_trials)
                 _resize(connection, name, budget)
                 return _read(connection, name)[0]
             if study_exists(storage, name):
@@ -89,6 +95,7 @@ def create_search(
                     "now": None,
                 },
             )
+            _enqueue(storage, name, first_trials)
             _resize(connection, name, budget)
             return _read(connection, name, created=True)[0]
 
@@ -134,6 +141,13 @@ def set_budget(engine: Engine, study_name: str, budget: int) -> int:
             return _resize(connection, study_name, budget)
 
     return Retrying()("set budget", once)
+
+
+def _enqueue(storage: RDBStorage, name: str, points: Sequence[Mapping[str, Any]]) -> None:
+    if points:
+        study = optuna.load_study(study_name=name, storage=storage)
+        for point in points:
+            study.enqueue_trial(dict(point), skip_if_exists=True)
 
 
 def _list(engine: Engine, study_name: str | None) -> list[SearchRecord]:

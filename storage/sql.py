@@ -61,6 +61,8 @@ INSERT_SEARCH = _sql("""
     VALUES (:study, :study_id, :search_text, :search_hash, CAST(:versions AS jsonb), {now}, {now})
 """)
 
+SET_TEXT = _sql("UPDATE nkat_search SET search_text = :search_text WHERE study_name = :study")
+
 DELETE_SEARCH = _sql("DELETE FROM nkat_search WHERE study_name = :study")
 
 ADD_TICKETS = _sql("""

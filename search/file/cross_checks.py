@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from model.config import FROM_DATA, ModelConfig, Rule, TrainConfig, warmup_fits
+from nkat_errors import nearest
 from search.file.search_file import SearchFile
 from search.file.sections import MODEL_FIELDS, TRAIN_FIELDS
 from search.file.yaml_text import KeyPath, Problem, dotted
@@ -23,6 +24,7 @@ def check_together(search_file: SearchFile) -> tuple[str, ...]:
     _check_datasets(search_file)
     _check_fixed_and_searched(search_file)
     _check_rules(search_file)
+    _check_first_trials(search_file)
     return (*_check_threshold(search_file), *_check_limits(search_file))
 
 
@@ -60,6 +62,30 @@ def _check_fixed_and_searched(search_file: SearchFile) -> None:
                     f"{name} is fixed (as {section}.{name} = {fixed[name]!r}) and searched "
                     f"(as space.{name}); remove one of the two",
                 )
+
+
+def _check_first_trials(search_file: SearchFile) -> None:
+    parameters = search_file.space.parameters
+    for index, point in enumerate(search_file.first_trials):
+        path: KeyPath = ("first_trials", index)
+        for name in point:
+            if name not in parameters:
+                hint = nearest(name, parameters)
+                raise Problem((*path, name), f"{dotted((*path, name))}: not searched{hint}")
+        for name, parameter in parameters.items():
+            if name not in point:
+                raise Problem(
+                    path, f"{dotted(path)} has no value for {name}: each searched field needs one"
+                )
+            if not parameter.has(point[name]):
+                raise Problem(
+                    (*path, name),
+                    f"{dotted((*path, name))} = {point[name]!r}: not in space.{name}, which is "
+                    f"{parameter.to_plain()}",
+                )
+        why = search_file.why_infeasible(point)
+        if why is not None:
+            raise Problem(path, f"{dotted(path)} cannot be trained: {why}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

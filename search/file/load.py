@@ -59,5 +59,7 @@ def _build(source: YamlSource) -> SearchFile:
         limits=sections.limits,
         recalculation=sections.recalculation,
         service=sections.service,
+        first_trials=sections.first_trials,
+        sampler=sections.sampler,
     )
     return replace(parsed, warnings=check_together(parsed))

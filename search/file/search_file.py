@@ -12,7 +12,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 from model.config import ModelConfig, TrainConfig
@@ -24,6 +24,7 @@ from search.file.sections import (
     GateSection,
     LimitsSection,
     RecalculationSection,
+    SamplerSection,
     ServiceSection,
 )
 from search.file.yaml_text import dump_yaml
@@ -63,6 +64,8 @@ class SearchFile:
         model: fixed ModelConfig fields, by name.
         train: fixed TrainConfig fields, by name.
         space: the searched fields.
+        first_trials: points of the space that are tried first.
+        sampler: who proposes the others.
         limits: what a configuration may cost at most.
         recalculation: how the winner is trained at the end.
         service: lease, retries, checkpoints.
@@ -85,6 +88,8 @@ class SearchFile:
     limits: LimitsSection
     recalculation: RecalculationSection
     service: ServiceSection
+    first_trials: tuple[Mapping[str, Value], ...] = ()
+    sampler: SamplerSection = field(default_factory=SamplerSection)
     warnings: tuple[str, ...] = ()
 
     def new_gate(self) -> Gate:
@@ -189,7 +194,8 @@ class SearchFile:
         """What changes the meaning of a score, and so may not change within a study.
 
         Not in it, so free to change between runs: study and title, n_trials (the
-        budget may be raised), recalculation, service, and what only steers where data comes from
+        budget may be raised), what proposes trials (first_trials, sampler),
+        recalculation, service, and what only steers where data comes from
         (alternatives, synthetic_fallback, stand_in_for; the data set's own name is
         in it).  Fields left out of `model` and `train` count with their defaults; a limit
         or a set's own recipe that is left out is not named, so that files from before
@@ -225,6 +231,13 @@ class SearchFile:
         limits = self.limits.model_dump(exclude_none=True)
         return {"limits": limits} if limits else {}
 
+    def _proposals(self) -> dict[str, Any]:
+        given = {
+            "first_trials": [dict(point) for point in self.first_trials],
+            "sampler": self.sampler.model_dump(exclude_defaults=True),
+        }
+        return {name: value for name, value in given.items() if value}
+
     def _recalculation(self) -> dict[str, Any]:
         given = self.recalculation.model_dump(exclude_defaults=True)
         return {"recalculation": given} if given else {}
@@ -251,6 +264,7 @@ class SearchFile:
             "model": dict(self.model),
             "train": dict(self.train),
             "space": {k: p.to_plain() for k, p in self.space.parameters.items()},
+            **self._proposals(),
             **self._limits(),
             **self._recalculation(),
             "service": self.service.model_dump(),

@@ -161,6 +161,27 @@ class LimitsSection(Section):
     )
 
 
+class SamplerSection(Section):
+    """Who proposes the next trial; it changes no score."""
+
+    name: str = Field(
+        default="TPESampler",
+        pattern=r"^[A-Za-z_][\w.]*(:[A-Za-z_]\w*)?$",
+        description="a class of optuna.samplers that heeds constraints (TPESampler, GPSampler, "
+        "RandomSampler, ...), or package.module:Class",
+    )
+    options: dict[str, Any] = Field(
+        default_factory=dict, description="of its constructor, besides the seed"
+    )
+    duplicate: float = Field(
+        default=0.01,
+        ge=0,
+        le=1,
+        description="a draw that is this near to an earlier trial in every parameter (as a "
+        "share of its range) is drawn again; 0 draws again only what is equal",
+    )
+
+
 class ServiceSection(Section):
     """How the search is kept alive; none of it changes what a score means."""
 
@@ -259,6 +280,12 @@ class FileSections(Section):
     space: dict[str, Any] = Field(
         min_length=1, description="searched fields of model and train: choices or ranges"
     )
+    first_trials: Annotated[tuple[dict[str, Any], ...], Field(strict=False)] = Field(
+        default=(),
+        description="points of the space that are tried before the sampler draws any: a value "
+        "for every searched field",
+    )
+    sampler: SamplerSection = Field(default_factory=SamplerSection)
     limits: LimitsSection = Field(default_factory=LimitsSection)
     recalculation: RecalculationSection = Field(
         default_factory=RecalculationSection,

@@ -141,6 +141,7 @@ def rehearse(options: RehearsalOptions, console: Console) -> RehearsalReport:
             search_text=search.to_yaml(),
             search_hash=search.hash(),
             budget=search.n_trials,
+            first_trials=search.first_trials,
             force_new=True,
         )
         engine.dispose()

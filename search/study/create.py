@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from search.provenance import code_version, package_versions
+from search.study.sampler import new_sampler
 from storage.schema import ensure_schema
 from storage.searches import create_search
 
@@ -26,8 +27,10 @@ def create_study(
         force_new: make a new study (NAME-2, ...) instead of going on.
 
     Raises:
-        BadInput: the study exists with another search file; the difference is shown.
+        BadInput: the study exists with another search file (the difference is shown), or
+            the file names a sampler that cannot be made.
     """
+    new_sampler(search_file, rank=0)  # refused here rather than in every worker
     ensure_schema(engine)
     return create_search(
         engine,
@@ -36,5 +39,6 @@ def create_study(
         search_hash=search_file.hash(),
         budget=search_file.n_trials,
         force_new=force_new,
+        first_trials=search_file.first_trials,
         versions=package_versions() | {"nkat-search": code_version()},
     )

@@ -88,7 +88,7 @@ def _make_worker(
     return Worker(
         board=session.board,
         search=session.search,
-        new_sampler=partial(new_sampler, session.search.seed),
+        new_sampler=partial(new_sampler, session.search),
         child=ChildSettings(
             search_text=session.record.search_text,
             device=device,

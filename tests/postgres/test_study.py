@@ -11,6 +11,7 @@ from nkat_errors import BadInput
 from storage.board import Board
 from storage.errors import SearchDiffers
 from storage.optuna_internals import optuna_storage
+from storage.records import Claim
 from storage.searches import create_search, list_searches, load_search
 
 pytestmark = pytest.mark.postgres
@@ -43,6 +44,31 @@ def test_same_hash_goes_on_and_may_resize(engine: Engine) -> None:
     new_search(engine, 2)
     assert load_search(engine).budget == 2
     assert len(list_searches(engine)) == 1
+
+
+def test_first_trials_are_entered_once_and_worked_on_first(engine: Engine) -> None:
+    points = [{"x": 0.25}, {"x": 0.75}]
+    new_search(engine, 3, first_trials=points[:1])
+    new_search(engine, 3, first_trials=points)
+    board = Board(engine=engine, study_name=STUDY)
+    worker = board.register_worker(host="h", pid=1, device="cpu")
+    drawn = []
+    for _ in range(3):
+        claim = board.claim(worker, optuna.samplers.RandomSampler(seed=0))
+        assert isinstance(claim, Claim)
+        drawn.append(board.suggest(claim, lambda trial: trial.suggest_float("x", 0, 1)))
+    assert drawn[:2] == [0.25, 0.75]
+    assert drawn[2] not in (0.25, 0.75)
+    new_search(engine, 3, first_trials=points)  # nothing waits any more: nothing new is made
+    study = optuna.load_study(study_name=STUDY, storage=optuna_storage(engine))
+    assert len(study.trials) == 3
+    board.close()
+
+
+def test_what_may_change_is_kept_when_it_changed(engine: Engine) -> None:
+    for text in (TEXT, TEXT + "title: another\n"):
+        create_search(engine, study_name="a", search_text=text, search_hash="h", budget=5)
+        assert load_search(engine, "a").search_text == text
 
 
 def test_other_file_is_refused_with_the_difference(engine: Engine) -> None:

@@ -25,7 +25,7 @@ ROOMS_OF_SEARCH: dict[str, set[str]] = {
     "space": set(),
     "score": set(),
     "file": {"score", "space"},
-    "study": {"file", "provenance", "score"},
+    "study": {"file", "provenance", "score", "space"},
     "export": {"file", "provenance", "score", "space", "study", "terminal"},
     "objective": {"file", "provenance", "score", "study"},
     "report": {"export", "file", "objective", "provenance", "score", "space", "study"},
