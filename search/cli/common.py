@@ -50,6 +50,39 @@ StudyOption = Annotated[
 JsonOption = Annotated[
     bool, typer.Option("--json", help="Print JSON on stdout instead of tables.")
 ]
+EnqueueOption = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--enqueue",
+        metavar="FILE",
+        help="Try the configuration of this best.yaml first (may be given again).",
+    ),
+]
+FromStudyOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--from-study",
+        metavar="NAME",
+        help="Try the best three trials of this study of the same database first.",
+    ),
+]
+TimeoutOption = Annotated[
+    str | None,
+    typer.Option(
+        "--timeout",
+        metavar="TIME",
+        help="End the search after this time (90s, 45m, 2h); trials under way are saved.",
+    ),
+]
+StopAtOption = Annotated[
+    float | None,
+    typer.Option(
+        "--stop-at",
+        metavar="SCORE",
+        min=0,
+        help="End the search once a trial has this Global TPE score.",
+    ),
+]
 DeviceOption = Annotated[
     str,
     typer.Option("--device", metavar="NAME", help="`auto`, `cpu`, `cuda` or `cuda:N`."),

@@ -9,6 +9,8 @@ import typer
 
 from search.cli.common import (
     DataDirOption,
+    EnqueueOption,
+    FromStudyOption,
     JsonOption,
     StateDirOption,
     StorageOption,
@@ -41,6 +43,8 @@ def create(
         bool,
         typer.Option("--force-new", help="Make a new study (NAME-2, ...) if the name is taken."),
     ] = False,
+    enqueue: EnqueueOption = None,
+    from_study: FromStudyOption = None,
     wait: Annotated[
         float,
         typer.Option(
@@ -61,6 +65,7 @@ def create(
     from search.file.data_choice import settle
     from search.file.load import load_search_file
     from search.service.run import default_config
+    from search.service.warm_start import with_first_trials
     from search.study.create import create_study
     from search.study.session import database
     from storage.engine import make_engine
@@ -72,7 +77,13 @@ def create(
             notes = note_console()
             settled = settle(search_file, data_dir=data_dir, tell=notes.print)
             say_warnings([*search_file.warnings, *settled.notes])
-            record = create_study(engine, settled.search_file, force_new=force_new)
+            begun = with_first_trials(
+                settled.search_file,
+                files=enqueue or (),
+                studies=from_study or (),
+                engine=engine,
+            )
+            record = create_study(engine, begun, force_new=force_new)
         finally:
             engine.dispose()
     if json:

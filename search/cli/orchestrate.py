@@ -6,7 +6,13 @@ from typing import Annotated
 
 import typer
 
-from search.cli.common import StateDirOption, StorageOption, StudyOption
+from search.cli.common import (
+    StateDirOption,
+    StopAtOption,
+    StorageOption,
+    StudyOption,
+    TimeoutOption,
+)
 from search.cli.worker import CheckpointDirOption
 
 
@@ -31,6 +37,8 @@ def orchestrate(
             "--wait", metavar="SECONDS", min=0, help="How long to wait for database and study."
         ),
     ] = 60.0,
+    timeout: TimeoutOption = None,
+    stop_at: StopAtOption = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="Let a paused or stopped search run again, first.")
     ] = False,
@@ -47,12 +55,19 @@ def orchestrate(
     import time
 
     from search.logs import set_up_logging
+    from search.service.ends import Ends, parse_duration
     from search.service.orchestrator import Orchestrator
     from search.study.session import checkpoint_dir as find_checkpoint_dir
     from search.study.session import database, opened
     from search.worker.signals import StopRequest, stop_on_signals
 
     set_up_logging()
+    ends = Ends(
+        timeout_s=None if timeout is None else parse_duration(timeout),
+        stop_at=stop_at,
+        started_at=time.monotonic(),
+        clock=time.monotonic,
+    )
     stop = StopRequest()
     with (
         stop_on_signals(stop),
@@ -72,5 +87,5 @@ def orchestrate(
             record=session.record,
             checkpoints=session.checkpoints(find_checkpoint_dir(checkpoint_dir, state_dir)),
             clock=time.monotonic,
-        ).run(stop=stop, until_done=until_done, sleep=time.sleep)
+        ).run(stop=stop, until_done=until_done, ends=ends, sleep=time.sleep)
     return 0

@@ -9,8 +9,12 @@ import typer
 
 from search.cli.common import (
     DataDirOption,
+    EnqueueOption,
+    FromStudyOption,
     StateDirOption,
+    StopAtOption,
     StorageOption,
+    TimeoutOption,
     note_console,
     out_console,
 )
@@ -64,6 +68,10 @@ def run(
             "--synthetic", envvar="NKAT_SYNTHETIC", help="Rendered images instead of real ones."
         ),
     ] = False,
+    timeout: TimeoutOption = None,
+    stop_at: StopAtOption = None,
+    enqueue: EnqueueOption = None,
+    from_study: FromStudyOption = None,
     grace: Annotated[
         float,
         typer.Option(
@@ -80,6 +88,7 @@ def run(
 
         nkat-search run --data-dir ~/images
         nkat-search run --config configs/laptop.yaml --workers 2
+        nkat-search run --timeout 2h --stop-at 0.70 --enqueue best.yaml
     """
     from search.service.run import RunOptions, run_search
 
@@ -96,6 +105,10 @@ def run(
             force_new=force_new,
             synthetic=synthetic,
             grace_s=grace,
+            timeout=timeout,
+            stop_at=stop_at,
+            enqueue=enqueue or (),
+            from_study=from_study or (),
         ),
         notes=note_console(),
         results=out_console(),

@@ -24,6 +24,7 @@ from search.dashboard.notes import (
     write_trial_note,
 )
 from search.file.search_file import SearchFile
+from search.service.ends import Ends
 from search.service.gate_watch import GateWatch
 from search.study.nearest import AtTheGate
 from search.study.trial_record import TrialRecord
@@ -154,15 +155,28 @@ class Orchestrator:
         *,
         stop: StopRequest,
         until_done: bool,
+        ends: Ends,
         sleep: Callable[[float], None],
         interval_s: float = 1.0,
     ) -> None:
-        """Ticks until a signal (or, with `until_done`, the end of the budget)."""
+        """Ticks until a signal (or, with `until_done`, the end of the search).
+
+        Args:
+            ends: what ends the search before its budget of trials is used up.
+        """
+        told = False
         try:
             while not stop.count:
                 counts = self.tick()
                 if until_done and counts.done >= counts.budget:
                     break
+                why = "" if told else ends.reached(self._board.best())
+                if why:
+                    self._board.set_state("stop", why)
+                    log.info("the search ends: %s", why)
+                    told = True
+                    if until_done:
+                        break
                 sleep(interval_s)
         finally:
             self.close(stop.reason or "the search is done")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -19,7 +21,9 @@ from search.file.search_file import SearchFile
 from search.logs import set_up_logging
 from search.outputs import check_output
 from search.report.page import REPORT_NAME, Report
+from search.service.ends import Ends, parse_duration
 from search.service.supervision import RunPlan, cut_down_line, dashboard, run_to_end
+from search.service.warm_start import with_first_trials
 from search.study.create import create_study
 from search.study.nearest import nearest, none_passed
 from search.study.session import (
@@ -55,6 +59,10 @@ class RunOptions:
     force_new: bool
     synthetic: bool
     grace_s: float
+    timeout: str | None
+    stop_at: float | None
+    enqueue: Sequence[Path]
+    from_study: Sequence[str]
 
 
 def run_search(options: RunOptions, *, notes: Console, results: Console) -> int:
@@ -66,6 +74,7 @@ def run_search(options: RunOptions, *, notes: Console, results: Console) -> int:
     set_up_logging(level="ERROR")
     stop = StopRequest()
     check_output(options.out)
+    timeout_s = None if options.timeout is None else parse_duration(options.timeout)
     path = options.config or default_config()
     search = load_search_file(path)
     if options.synthetic:
@@ -83,7 +92,13 @@ def run_search(options: RunOptions, *, notes: Console, results: Console) -> int:
     ):
         engine = make_engine(url, application_name="nkat-run")
         try:
-            record = create_study(engine, settled.search_file, force_new=options.force_new)
+            begun = with_first_trials(
+                settled.search_file,
+                files=options.enqueue,
+                studies=options.from_study,
+                engine=engine,
+            )
+            record = create_study(engine, begun, force_new=options.force_new)
         finally:
             engine.dispose()
         plan = RunPlan(
@@ -95,12 +110,20 @@ def run_search(options: RunOptions, *, notes: Console, results: Console) -> int:
             workers=options.workers,
             dashboard_port=options.dashboard_port,
             grace_s=options.grace_s,
+            ends=Ends(
+                timeout_s=timeout_s,
+                stop_at=options.stop_at,
+                started_at=time.monotonic(),
+                clock=time.monotonic,
+            ),
         )
         with opened(url, record.study_name, role="run", give_up=lambda: bool(stop)) as session:
             with dashboard(plan) as page:
                 # Typing the command again is how a paused search is set going.
                 session.board.set_state("run")
-                run_to_end(plan, session, stop=stop, console=notes, page=page)
+                why = run_to_end(plan, session, stop=stop, console=notes, page=page)
+            if why:
+                notes.print(plain(f"ended early: {why}; the same command goes on"), soft_wrap=True)
             return _conclude(session, options.out, stopped=bool(stop), results=results)
 
 

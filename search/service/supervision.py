@@ -16,6 +16,7 @@ from rich.console import Console
 from nkat_errors import NkatError
 from search.file.search_file import SearchFile
 from search.service.dashboard_process import DashboardProcess
+from search.service.ends import Ends
 from search.service.orchestrator import NOTE, Orchestrator
 from search.service.progress import SearchProgress
 from search.study.session import Session
@@ -46,6 +47,7 @@ class RunPlan:
         workers: number of worker processes; None for one per GPU (one on CPU).
         dashboard_port: 0 for none.
         grace_s: time for an epoch to end after Ctrl-C.
+        ends: what ends the search before its budget of trials.
     """
 
     url: str
@@ -56,6 +58,7 @@ class RunPlan:
     workers: int | None
     dashboard_port: int
     grace_s: float
+    ends: Ends
 
 
 def run_to_end(
@@ -65,11 +68,14 @@ def run_to_end(
     stop: StopRequest,
     console: Console,
     page: DashboardProcess | None,
-) -> None:
-    """Runs workers until the budget is used up or a signal comes.
+) -> str:
+    """Runs workers until the budget is used up, an early end is reached or a signal comes.
 
     Args:
         page: the dashboard, whose news are shown.
+
+    Returns:
+        Why it ended early; empty when the budget is used up or after a signal.
 
     Raises:
         BadInput: a worker says that the input cannot work.
@@ -95,7 +101,7 @@ def run_to_end(
             done=session.board.counts().done,
             clock=time.monotonic,
         ) as progress:
-            _watch(session, orchestrator, pool, progress, stop, console, page)
+            return _watch(session, orchestrator, pool, progress, plan.ends, stop, console, page)
     finally:
         pool.stop(grace_s=plan.grace_s + 5)
         orchestrator.close(stop.reason or "the run is over")
@@ -106,10 +112,11 @@ def _watch(
     orchestrator: Orchestrator,
     pool: WorkerPool,
     progress: SearchProgress,
+    ends: Ends,
     stop: StopRequest,
     console: Console,
     page: DashboardProcess | None,
-) -> None:
+) -> str:
     while not stop:
         news = None if page is None else page.news()
         if news is not None:
@@ -118,15 +125,20 @@ def _watch(
             console.print(plain(line, "red"), soft_wrap=True)
         counts = orchestrator.tick()
         workers = [row for row in session.board.workers() if row.note != NOTE]
+        best = session.board.best()
         progress.update(
             counts,
-            session.board.best(),
+            best,
             workers,
             gate=orchestrator.gate,
             warning=orchestrator.warning,
         )
         if counts.done >= counts.budget:
-            return
+            return ""
+        if why := ends.reached(best):
+            # Workers on other machines end too.
+            session.board.set_state("stop", why)
+            return why
         if orchestrator.command is not Command.RUN:
             raise SearchEnded(
                 f"the search is set to {orchestrator.command.value}: {orchestrator.message}; "
@@ -138,6 +150,7 @@ def _watch(
                 "run the same command again to go on"
             )
         time.sleep(TICK_S)
+    return ""
 
 
 def worker_commands(plan: RunPlan) -> dict[str, list[str]]:

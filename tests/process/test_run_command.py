@@ -91,6 +91,19 @@ def test_a_whole_search_ends_with_a_best_yaml_that_trains_to_the_same_scores(
     assert repeated.returncode == 0, repeated.stderr
     assert load_best(folder / "best.yaml").params == best.params
 
+    # A second study begins with what the first one found, and ends with it.
+    (folder / "best.yaml").rename(folder / "first.yaml")
+    early = nkat(
+        *run, "--force-new", "--enqueue", "first.yaml", "--from-study", "tiny",
+        "--stop-at", "0.01", folder=folder, storage=database_url,
+    )  # fmt: skip
+    assert early.returncode == 0, early.stderr
+    assert "ended early: trial 0 reached a Global TPE score of" in early.stderr
+    assert load_best(folder / "best.yaml").params == best.params
+    wrong = nkat(*run, "--from-study", "tinny", folder=folder, storage=database_url)
+    assert wrong.returncode == 2
+    assert "tinny" in wrong.stderr
+
 
 def test_ctrl_c_ends_cleanly_and_the_same_command_goes_on(folder: Path, database_url: str) -> None:
     run = ("run", "--config", "search.yaml", "--dashboard-port", "0")

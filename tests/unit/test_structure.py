@@ -40,6 +40,7 @@ ROOMS_OF_SEARCH: dict[str, set[str]] = {
         "logs",
         "outputs",
         "report",
+        "space",
         "study",
         "terminal",
         "worker",
