@@ -45,6 +45,12 @@ def test_same_hash_goes_on_and_may_resize(engine: Engine) -> None:
     assert len(list_searches(engine)) == 1
 
 
+def test_what_may_change_between_runs_is_stored(engine: Engine) -> None:
+    for text in (TEXT, TEXT + "service: {lease_s: 30}\n"):
+        found = create_search(engine, study_name="a", search_text=text, search_hash="h", budget=5)
+        assert found.search_text == load_search(engine, "a").search_text == text
+
+
 def test_other_file_is_refused_with_the_difference(engine: Engine) -> None:
     create_search(engine, study_name="a", search_text=TEXT, search_hash="h", budget=5)
     changed = TEXT.replace("seed: 0", "seed: 1")
