@@ -133,7 +133,7 @@ def ours(order: Order, barrier: Any) -> None:
             continue
         params = board.suggest(claim, search.space.suggest)
         asked, asked_sql = time.perf_counter(), statements.count
-        board.best()  # a worker tells its child what there is to beat
+        board.ended_trials()  # a worker tells its child what there is to beat
         extra_s += time.perf_counter() - asked
         score, ending = results.of(params)
         time.sleep(order.pace_s)

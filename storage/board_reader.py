@@ -7,7 +7,7 @@ from typing import TypeVar
 
 import optuna
 from optuna.samplers import RandomSampler
-from optuna.trial import TrialState
+from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy import Engine
 
 from storage import reporting
@@ -97,6 +97,15 @@ class BoardReader:
             return -number, value
 
         return self._desk.run("best", work, snapshot=True)
+
+    def ended_trials(self) -> list[FrozenTrial]:
+        """Optuna's own records (no copies) of the trials that count: COMPLETE and PRUNED."""
+        counting = (TrialState.COMPLETE, TrialState.PRUNED)
+
+        def work(tx: Transaction) -> list[FrozenTrial]:
+            return tx.storage.get_all_trials(tx.study_id, deepcopy=False, states=counting)
+
+        return self._desk.run("ended trials", work, snapshot=True)
 
     def state(self) -> tuple[Command, str]:
         """What the search wants of its workers, and why."""

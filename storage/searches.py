@@ -39,8 +39,8 @@ def create_search(
 ) -> SearchRecord:
     """Make the study (to be maximised) and its tickets, or return the one of the same hash.
 
-    An existing one is resized to `budget` (`set_budget`) and keeps the new text, which
-    differs only in what may change.  Safe for many callers at once.
+    An existing one gets this text, which workers read when they start, and is resized to
+    `budget` (`set_budget`).  Safe for many callers at once.
 
     Args:
         search_hash: the caller's hash of what must not change within a study.
@@ -71,7 +71,8 @@ def create_search(
                 found = []
             if found:
                 _require_same(found[0], search_text=search_text, search_hash=search_hash)
-                connection.execute(sql.SET_TEXT, {"study": name, "search_text": search_text})
+                text = {"study": name, "search_text": search_text}
+                connection.execute(sql.SET_SEARCH_TEXT, text)
                 _enqueue(storage, name, first_trials)
                 _resize(connection, name, budget)
                 return _read(connection, name)[0]

@@ -61,7 +61,11 @@ INSERT_SEARCH = _sql("""
     VALUES (:study, :study_id, :search_text, :search_hash, CAST(:versions AS jsonb), {now}, {now})
 """)
 
-SET_TEXT = _sql("UPDATE nkat_search SET search_text = :search_text WHERE study_name = :study")
+# The hash says that only what may change between runs is different.
+SET_SEARCH_TEXT = _sql("""
+    UPDATE nkat_search SET search_text = :search_text
+     WHERE study_name = :study AND search_text <> :search_text
+""")
 
 DELETE_SEARCH = _sql("DELETE FROM nkat_search WHERE study_name = :study")
 

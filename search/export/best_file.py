@@ -24,6 +24,7 @@ from search.provenance import DataSource, code_version, package_versions
 from search.score.gate import threshold_text
 from search.score.seeds import OVER_ALL
 from search.score.tpe_score import LambdaReading
+from search.study.saved import SavedHours
 from search.study.trial_record import TrialRecord
 
 FORMAT = "nkat-best/1"
@@ -108,6 +109,24 @@ class BestEffort(Section):
     seconds_stage2: float = Field(ge=0)
 
 
+class BestSavedPart(Section):
+    """What one kind of stop saved, against what."""
+
+    stopped: int = Field(ge=0)
+    hours: float | None = Field(ge=0)
+    counterfactual: str
+
+
+class BestSaved(Section):
+    """Device-hours that stopping trials early saved its search (`search.study.saved`)."""
+
+    hours: float | None = Field(ge=0)
+    spent_hours: float = Field(ge=0)
+    stage2_ratio: float | None = Field(ge=0)
+    complete: int = Field(ge=0)
+    by: dict[str, BestSavedPart]
+
+
 class BestProvenance(Section):
     """Where the numbers came from."""
 
@@ -143,6 +162,7 @@ class BestFile(Section):
     network: BestNetwork
     recalculation: BestRecalculation = Field(default_factory=BestRecalculation)
     effort: BestEffort | None = None
+    saved: BestSaved | None = None
     provenance: BestProvenance
 
     def configuration(self) -> tuple[ModelConfig, TrainConfig]:
@@ -200,6 +220,7 @@ class BestFile(Section):
         search_file: SearchFile,
         *,
         study: str | None = None,
+        saved: SavedHours | None = None,
         now: datetime.datetime | None = None,
     ) -> Self:
         """The file of a complete trial, or (`kind: nearest`) of one that ended early.
@@ -207,6 +228,7 @@ class BestFile(Section):
         Args:
             trial: complete, or at least trained on the gate's data set.
             study: the study's name, where it is not the file's (`--force-new`).
+            saved: what stopping early saved the whole search.
             now: the date to write, UTC; the clock's by default.
 
         Raises:
@@ -261,6 +283,7 @@ class BestFile(Section):
                 "network": {"parameters": facts.parameters, "tokens": facts.tokens},
                 "recalculation": search_file.recalculation.model_dump(),
                 "effort": asdict(verdict.effort),
+                "saved": None if saved is None else saved.to_dict(),
                 "provenance": {
                     "study": study or search_file.study,
                     "trial": trial.number,

@@ -1,40 +1,22 @@
-"""The final table of a search, and what the gate saved."""
+"""The final table of a search."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
 from search.score.seeds import OVER_ALL
+from search.study.saved import saved_hours
 from search.study.trial_attributes import accuracy_key, tpe_key
 from search.study.trial_record import TrialRecord, best_first
-from search.study.verdict import Ending
 from search.terminal import WideTable
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from search.file.search_file import SearchFile
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Saved:
-    """What stopping at the gate saved.
-
-    Args:
-        stopped: trials that ended before stage 2 did.
-        passed: trials that went through all of it.
-        stage2_seconds: mean length of stage 2 of those, seconds.
-        hours: device-hours not spent: stopped * mean - what stopped ones spent there.
-    """
-
-    stopped: int
-    passed: int
-    stage2_seconds: float | None
-    hours: float | None
 
 
 def trial_frame(trials: Sequence[TrialRecord], search_file: SearchFile) -> pd.DataFrame:
@@ -91,36 +73,8 @@ def _numbers(trial: TrialRecord, names: Sequence[str]) -> dict[str, float | None
     }
 
 
-def saved_by_gate(trials: Sequence[TrialRecord], *, ending: Ending | None = None) -> Saved:
-    """Stopped trials times the mean stage 2 of the complete ones.
-
-    Args:
-        trials: of the search.
-        ending: only those stopped in this way; None for all.
-    """
-    complete = [trial for trial in trials if trial.complete]
-    stopped = [
-        trial
-        for trial in trials
-        if trial.state == "pruned"
-        and (ending is None or (trial.verdict is not None and trial.verdict.ending is ending))
-    ]
-    lengths = [t.verdict.effort.seconds_stage2 for t in complete if t.verdict is not None]
-    if not lengths:
-        return Saved(stopped=len(stopped), passed=len(complete), stage2_seconds=None, hours=None)
-    mean = sum(lengths) / len(lengths)
-    spent = sum(t.verdict.effort.seconds_stage2 for t in stopped if t.verdict is not None)
-    return Saved(
-        stopped=len(stopped),
-        passed=len(complete),
-        stage2_seconds=mean,
-        hours=max(0.0, len(stopped) * mean - spent) / 3600,
-    )
-
-
 def report_dict(trials: Sequence[TrialRecord], search_file: SearchFile) -> dict[str, Any]:
     """The whole report as plain values (`--json`)."""
-    saved = saved_by_gate(trials)
     ranked = best_first(trials)
     frame = trial_frame(trials, search_file)
     rows = [
@@ -136,12 +90,7 @@ def report_dict(trials: Sequence[TrialRecord], search_file: SearchFile) -> dict[
         "best_trial": ranked[0].number if ranked else None,
         "best_global_tpe_score": ranked[0].value if ranked else None,
         "trials": rows,
-        "saved_by_gate": {
-            "stopped": saved.stopped,
-            "passed": saved.passed,
-            "stage2_seconds": saved.stage2_seconds,
-            "hours": saved.hours,
-        },
+        "saved": saved_hours(trials).to_dict(),
     }
 
 
@@ -198,20 +147,16 @@ def summary_lines(trials: Sequence[TrialRecord], search_file: SearchFile) -> lis
     """What the table says, in sentences."""
     frame = trial_frame(trials, search_file)
     ranked = best_first(trials)
-    saved = saved_by_gate(trials)
     lines = []
     if ranked:
         best = ranked[0]
         lines.append(f"Best: trial {best.number}, Global TPE score {best.value:.4f}.")
     else:
         lines.append("No trial passed the gate and finished stage 2.")
-    ended = f"{len(frame)} trials ended: {saved.passed} complete, {saved.stopped} stopped early"
-    if saved.hours is not None and saved.stage2_seconds is not None:
-        ended += (
-            f"; the stops saved {saved.hours:.2f} device-hours (stage 2 takes "
-            f"{saved.stage2_seconds:.0f} s on average)"
-        )
-    lines.append(ended + ".")
+    stopped = sum(trial.state == "pruned" for trial in trials)
+    lines.append(f"{len(frame)} trials ended: {len(ranked)} complete, {stopped} stopped early.")
+    if saved := saved_hours(trials).sentence():
+        lines.append(f"{saved[:1].upper()}{saved[1:]}.")
     if search_file.cut_down:
         lines.append("This search is cut down (subsets, few epochs): quote no score of it.")
     for entry in search_file.datasets:

@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from search.file.cross_checks import check_together
 from search.file.problems import first_problem
 from search.file.search_file import SearchFile
-from search.file.sections import FileSections
+from search.file.sections import BoundSection, FileSections
 from search.file.space_section import parse_space
 from search.file.yaml_text import Problem, YamlSource, read_file, read_yaml
 from search.space import Space
@@ -57,9 +57,24 @@ def _build(source: YamlSource) -> SearchFile:
         train=sections.train.given(),
         space=Space(parse_space(sections.space)),
         limits=sections.limits,
+        bound=_bound(sections),
         recalculation=sections.recalculation,
-        service=sections.service,
+        service=sections.service.model_copy(update={"bound_check": None}),
         first_trials=sections.first_trials,
         sampler=sections.sampler,
     )
     return replace(parsed, warnings=check_together(parsed))
+
+
+def _bound(sections: FileSections) -> BoundSection:
+    """The bound, also as files from before there was this section say it."""
+    check = sections.service.bound_check
+    if check is None:
+        return sections.bound
+    if "bound" in sections.model_fields_set:
+        raise Problem(
+            ("service", "bound_check"),
+            f"service.bound_check = {check}: bound.kind = {sections.bound.kind!r} says the same; "
+            "remove service.bound_check",
+        )
+    return BoundSection(kind="exact" if check else "off")

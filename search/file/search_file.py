@@ -20,6 +20,7 @@ from nkat_errors import BadInput
 from search.file.sections import (
     MODEL_FIELDS,
     TRAIN_FIELDS,
+    BoundSection,
     DatasetSection,
     GateSection,
     LimitsSection,
@@ -67,6 +68,7 @@ class SearchFile:
         first_trials: points of the space that are tried first.
         sampler: who proposes the others.
         limits: what a configuration may cost at most.
+        bound: when stage 2 stops because the best score is out of reach.
         recalculation: how the winner is trained at the end.
         service: lease, retries, checkpoints.
         warnings: sentences to show before the search starts.
@@ -86,6 +88,7 @@ class SearchFile:
     train: Mapping[str, Value]
     space: Space
     limits: LimitsSection
+    bound: BoundSection
     recalculation: RecalculationSection
     service: ServiceSection
     first_trials: tuple[Mapping[str, Value], ...] = ()
@@ -194,12 +197,12 @@ class SearchFile:
         """What changes the meaning of a score, and so may not change within a study.
 
         Not in it, so free to change between runs: study and title, n_trials (the
-        budget may be raised), what proposes trials (first_trials, sampler),
-        recalculation, service, and what only steers where data comes from
-        (alternatives, synthetic_fallback, stand_in_for; the data set's own name is
-        in it).  Fields left out of `model` and `train` count with their defaults; a limit
-        or a set's own recipe that is left out is not named, so that files from before
-        there were any keep their hash.
+        budget may be raised), what proposes trials (first_trials, sampler), bound (a score
+        that was measured stays what it is), recalculation, service, and what only steers
+        where data comes from (alternatives, synthetic_fallback, stand_in_for; the data set's
+        own name is in it).  Fields left out of `model` and `train` count with their
+        defaults; a limit or a set's own recipe that is left out is not named, so that files
+        from before there were any keep their hash.
         """
         searched = set(self.space.parameters)
         model = {k: facts.default for k, facts in MODEL_FIELDS.items()} | dict(self.model)
@@ -231,16 +234,15 @@ class SearchFile:
         limits = self.limits.model_dump(exclude_none=True)
         return {"limits": limits} if limits else {}
 
-    def _proposals(self) -> dict[str, Any]:
-        given = {
+    def _free_sections(self) -> dict[str, Any]:
+        """Those that may change between runs and that the file may leave out."""
+        found = {
             "first_trials": [dict(point) for point in self.first_trials],
             "sampler": self.sampler.model_dump(exclude_defaults=True),
+            "bound": self.bound.model_dump(exclude_defaults=True),
+            "recalculation": self.recalculation.model_dump(exclude_defaults=True),
         }
-        return {name: value for name, value in given.items() if value}
-
-    def _recalculation(self) -> dict[str, Any]:
-        given = self.recalculation.model_dump(exclude_defaults=True)
-        return {"recalculation": given} if given else {}
+        return {name: given for name, given in found.items() if given}
 
     def hash(self) -> str:
         """16 hex digits of `identity`: comments and the order of keys do not matter
@@ -264,10 +266,9 @@ class SearchFile:
             "model": dict(self.model),
             "train": dict(self.train),
             "space": {k: p.to_plain() for k, p in self.space.parameters.items()},
-            **self._proposals(),
             **self._limits(),
-            **self._recalculation(),
-            "service": self.service.model_dump(),
+            **self._free_sections(),
+            "service": self.service.model_dump(exclude={"bound_check"}),
         }
 
     def to_yaml(self) -> str:

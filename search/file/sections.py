@@ -7,7 +7,7 @@ classes; their descriptions are what an editor shows.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import (
     BaseModel,
@@ -182,6 +182,29 @@ class SamplerSection(Section):
     )
 
 
+class BoundSection(Section):
+    """When stage 2 of a trial stops because the best score is out of its reach."""
+
+    kind: Literal["off", "exact", "best_seen"] = Field(
+        default="exact",
+        description="what the sets that are left may still score: off asks nothing; exact: "
+        "accuracy 1, which stops no trial that could win; best_seen: at most the best accuracy "
+        "of this study on that set plus `slack`, which stops earlier",
+    )
+    slack: float = Field(
+        default=0.002,
+        ge=0,
+        le=1,
+        description="of best_seen: accuracy that a set may give beyond the best one seen",
+    )
+    after: int = Field(
+        default=3,
+        ge=1,
+        description="of best_seen: trials that must have trained a set before their best "
+        "accuracy counts; 1 is taken until then",
+    )
+
+
 class ServiceSection(Section):
     """How the search is kept alive; none of it changes what a score means."""
 
@@ -214,8 +237,9 @@ class ServiceSection(Section):
         le=1,
         description="share of failed attempts above which the search pauses",
     )
-    bound_check: bool = Field(
-        default=True, description="stop stage 2 when the best score so far is out of reach"
+    bound_check: bool | None = Field(
+        default=None,
+        description="older files: true is `bound: {kind: exact}`, false `bound: {kind: off}`",
     )
 
 
@@ -287,6 +311,7 @@ class FileSections(Section):
     )
     sampler: SamplerSection = Field(default_factory=SamplerSection)
     limits: LimitsSection = Field(default_factory=LimitsSection)
+    bound: BoundSection = Field(default_factory=BoundSection)
     recalculation: RecalculationSection = Field(
         default_factory=RecalculationSection,
         description="how `nkat-search recalculate` trains the winner",

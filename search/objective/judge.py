@@ -14,6 +14,7 @@ from statistics import fmean
 
 from search.file.search_file import SearchFile
 from search.score.tpe_score import Lambdas, global_bound, local_tpe_score
+from search.study.past import Past
 from search.study.verdict import Effort, Ending, SetResult, Verdict, shortened
 
 STAGE_2_STEP = 10_000
@@ -45,23 +46,47 @@ class Judge:
         return self.local(fmean(result.accuracy for result in results.values()))
 
     def after_set(
-        self, results: Mapping[str, SetResult], effort: Effort, best_global: float | None
+        self, results: Mapping[str, SetResult], effort: Effort, past: Past
     ) -> Verdict | None:
         """The verdict when the trial is over, None while it goes on.
 
         Args:
             results: of the sets that are done, the gate's among them.
             effort: so far.
-            best_global: the best Global TPE score of the search; None for no bound check.
+            past: what the search knew when the trial began.
         """
         verdict = _verdict(self._search, self._lambdas, results, effort)
         if verdict.ending is not Ending.OPEN:
             return verdict
-        accuracies = [result.accuracy for result in results.values()]
-        bound = global_bound(accuracies, sets=len(verdict.datasets), lam=self._lambda)
-        if best_global is None or bound > best_global:
+        return self._out_of_reach(verdict, past)
+
+    def _out_of_reach(self, open_one: Verdict, past: Past) -> Verdict | None:
+        """Ended by the bound: the exact one where it says so, else by the one in use."""
+        section, to_beat = self._search.bound, past.best_global
+        if section.kind == "off" or to_beat is None:
             return None
-        return replace(verdict, ending=Ending.BOUND, bound=bound, to_beat=best_global)
+        slacks = (None, section.slack) if section.kind == "best_seen" else (None,)
+        for slack in slacks:
+            bound = self._bound(open_one, past, slack)
+            if bound <= to_beat:
+                return replace(
+                    open_one,
+                    ending=Ending.BOUND,
+                    bound=bound,
+                    bound_slack=slack,
+                    to_beat=to_beat,
+                )
+        return None
+
+    def _bound(self, open_one: Verdict, past: Past, slack: float | None) -> float:
+        accuracies = [result.accuracy for result in open_one.results.values()]
+        if slack is not None:
+            accuracies += [
+                min(past.best_seen[name] + slack, 1.0)
+                for name in open_one.datasets
+                if name not in open_one.results and name in past.best_seen
+            ]
+        return global_bound(accuracies, sets=len(open_one.datasets), lam=self._lambda)
 
     def cannot_train(
         self, results: Mapping[str, SetResult], effort: Effort, *, ending: Ending, reason: str

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from search.study.past import Past
 from search.study.trial_attributes import TrialAttributes, TrialFacts
 from search.study.verdict import Verdict
 
@@ -24,13 +25,13 @@ class Job:
         trial_number: Optuna's number, the key of the checkpoint.
         attempt: 1 for the first try, k + 1 after k losses.
         params: every searched parameter's value, by name.
-        best_global: best Global TPE score of the search so far, for the bound check.
+        past: what the trials that have ended tell this one.
     """
 
     trial_number: int
     attempt: int
     params: dict[str, Any]
-    best_global: float | None = None
+    past: Past = field(default_factory=Past)
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,6 +26,7 @@ from search.objective.judge import Judge, infeasible
 from search.objective.messages import Finished
 from search.objective.two_stages import CannotResume, CannotTrain, EpochReport
 from search.score.tpe_score import accuracy_needed, lambda_theory, lambdas
+from search.study.past import Past
 from search.study.trial_attributes import TrialFacts, accuracy_key
 from search.study.verdict import Effort, Ending, SetResult
 
@@ -248,8 +249,8 @@ class RehearsedSetTrainer:
         first, network, _ = plan[0]
         facts = self.facts(network)
         judge = Judge(search=search, lambdas=lambdas(network, parameters=facts.parameters))
-        verdict = judge.after_set({first: results[first]}, Effort(), None)
-        verdict = verdict or judge.after_set(results, Effort(), None)
+        verdict = judge.after_set({first: results[first]}, Effort(), Past())
+        verdict = verdict or judge.after_set(results, Effort(), Past())
         if verdict is None:
             raise NkatError(f"{params}: goes on after all {len(plan)} data sets")
         return Finished(verdict=verdict, facts=facts)

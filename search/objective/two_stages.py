@@ -188,7 +188,6 @@ class TwoStageObjective:
         facts = self.trainer.facts(plan[0].model)
         readings = lambdas(plan[0].model, parameters=facts.parameters)
         judge = Judge(search=self.search, lambdas=readings)
-        to_beat = job.best_global if self.search.service.bound_check else None
         for part in plan:
             if part.dataset not in progress.results:
                 try:
@@ -203,7 +202,7 @@ class TwoStageObjective:
                     return
                 state = None
             # Judged again after a resume: the loss may have come between save and verdict.
-            over = judge.after_set(progress.results, progress.effort, to_beat)
+            over = judge.after_set(progress.results, progress.effort, job.past)
             if over is not None:
                 emit(Finished(verdict=over, facts=facts))
                 return

@@ -26,6 +26,7 @@ from search.service.supervision import RunPlan, cut_down_line, dashboard, run_to
 from search.service.warm_start import with_first_trials
 from search.study.create import create_study
 from search.study.nearest import nearest, none_passed
+from search.study.saved import saved_hours
 from search.study.session import (
     Session,
     checkpoint_dir,
@@ -153,7 +154,7 @@ def _conclude(session: Session, out: Path, *, stopped: bool, results: Console) -
         results.print(plain(line), soft_wrap=True)
     ranked = best_first(trials)
     if ranked:
-        BestFile.of_trial(ranked[0], search, study=study).save(out)
+        BestFile.of_trial(ranked[0], search, study=study, saved=saved_hours(trials)).save(out)
         results.print(plain(f"best configuration: {out.resolve()}"), soft_wrap=True)
     results.print(_report(session, out.with_name(REPORT_NAME)), soft_wrap=True)
     if stopped:
@@ -166,7 +167,7 @@ def _conclude(session: Session, out: Path, *, stopped: bool, results: Console) -
     written, found = "", nearest(trials)
     if found is not None:
         path = out.with_name(NEAREST_NAME)
-        BestFile.of_trial(found, search, study=study).save(path)
+        BestFile.of_trial(found, search, study=study, saved=saved_hours(trials)).save(path)
         written = f"; its configuration is in {path.resolve()}"
     raise NkatError(
         f"no best.yaml: {none_passed(trials)}{written}.  Train longer, lower the gate, or see "

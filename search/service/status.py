@@ -8,6 +8,7 @@ from typing import Any
 from rich.console import Group, RenderableType
 
 from search.study.nearest import best_at_the_gate
+from search.study.saved import saved_hours
 from search.study.session import Session
 from search.study.trial_attributes import OUTCOME
 from search.study.trial_record import TrialRecord
@@ -33,6 +34,7 @@ def snapshot(session: Session, *, trials: int | None = NEWEST) -> dict[str, Any]
     rows = board.trials()
     records = {row.number: TrialRecord.of(row) for row in rows}
     gate = best_at_the_gate(records.values())
+    saved = saved_hours(records.values())
     shown = rows if trials is None else rows[len(rows) - min(trials, len(rows)) :]
     done = counts.done >= counts.budget
     return {
@@ -44,6 +46,7 @@ def snapshot(session: Session, *, trials: int | None = NEWEST) -> dict[str, Any]
         **asdict(counts),
         "best": None if best is None else {"trial": best[0], "global_tpe_score": best[1]},
         "gate": None if gate is None else gate.to_dict() | {"text": gate.short()},
+        "saved": saved.to_dict() | {"text": saved.sentence()},
         "workers": [_worker(row) for row in board.workers()],
         "trials": [_trial(row, records[row.number]) for row in shown],
     }
@@ -86,6 +89,8 @@ def tables(view: dict[str, Any]) -> RenderableType:
     ]
     if view["gate"] is not None:
         lines.append(view["gate"]["text"])
+    if view["saved"]["text"]:
+        lines.append(view["saved"]["text"])
     if view["cut_down"]:
         lines.insert(1, "this is the cut-down search: its scores are not those of the full one")
     parts: list[RenderableType] = [plain("\n".join(lines))]

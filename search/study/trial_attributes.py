@@ -147,6 +147,8 @@ def _flat_verdict(verdict: Verdict) -> dict[str, Any]:
         flat["robustness"] = scores.robustness
     if verdict.ending is Ending.BOUND:
         flat |= {"global_bound": verdict.bound, "global_to_beat": verdict.to_beat}
+        if verdict.bound_slack is not None:
+            flat["global_bound_slack"] = verdict.bound_slack
     if verdict.ending in CANNOT_TRAIN:
         flat["reason"] = verdict.reason
     flat["gate_threshold"] = verdict.gate.threshold
@@ -219,8 +221,14 @@ def _read_verdict(read: _Reader) -> Verdict:
         ),
     )
     if ending is Ending.BOUND:
-        bound, to_beat = read.number("global_bound"), read.number("global_to_beat")
-        return replace(found, ending=ending, bound=bound, to_beat=to_beat)
+        tight = "global_bound_slack" in read.flat
+        return replace(
+            found,
+            ending=ending,
+            bound=read.number("global_bound"),
+            bound_slack=read.number("global_bound_slack") if tight else None,
+            to_beat=read.number("global_to_beat"),
+        )
     if ending in CANNOT_TRAIN:
         return replace(found, ending=ending, reason=read.text("reason"))
     if found.ending is not ending:

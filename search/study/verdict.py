@@ -93,6 +93,8 @@ class Verdict:
         scores: over all data sets, a missing one counting as 0; None without a lambda.
         effort: epochs and seconds.
         bound: largest Global TPE score that was still possible, where that ended the trial.
+        bound_slack: what the bound added to the best accuracy seen on each set that was left;
+            None where it took accuracy 1 for them, which nothing can exceed.
         to_beat: the best score of the search, which `bound` did not exceed.
         reason: why it could not be trained, where that ended it; one line.
     """
@@ -106,6 +108,7 @@ class Verdict:
     scores: Scores | None
     effort: Effort
     bound: float | None = None
+    bound_slack: float | None = None
     to_beat: float | None = None
     reason: str = ""
 
@@ -231,8 +234,11 @@ class Verdict:
                     f"{self.gate_needs:.4f}"
                 )
             case Ending.BOUND:
+                best = "accuracy 1"
+                if self.bound_slack is not None:
+                    best = f"the best accuracies seen + {self.bound_slack:g}"
                 return (
-                    f"stopped in stage 2 after {done} of {sets} sets: even with accuracy 1 on the "
+                    f"stopped in stage 2 after {done} of {sets} sets: even with {best} on the "
                     f"rest the Global TPE score is {self.bound:.4f}, not above {self.to_beat:.4f}"
                 )
             case Ending.OPEN:

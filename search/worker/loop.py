@@ -18,6 +18,7 @@ from nkat_errors import BadInput, NkatError
 from search.file.search_file import SearchFile
 from search.objective.judge import infeasible
 from search.objective.messages import Event, Failed, Finished, Job, Ready, Stop, Stopped
+from search.study.past import PastReader
 from search.worker.attempt import TrialAttempt
 from search.worker.child import ChildSettings
 from search.worker.child_handle import Died
@@ -104,6 +105,7 @@ class Worker:
         self._child = TrainingChild(
             settings=child, stall_s=search.service.stall_s, clock=clock, sleep=sleep
         )
+        self._past = PastReader(search)
         self._attempt: TrialAttempt | None = None
         self._beat_due = 0.0
         self._idle_until = 0.0
@@ -212,15 +214,11 @@ class Worker:
             trial_number=claim.number,
             attempt=claim.attempt,
             params=params,
-            best_global=self._best_value(),
+            past=self._past.read(self._board.ended_trials()),
         )
         if not self._child.send(job):
             log.warning("the training process was gone when its job came")
         return None
-
-    def _best_value(self) -> float | None:
-        best = self._board.best()
-        return None if best is None else best[1]
 
     # -- what the child says -----------------------------------------------------
 

@@ -33,7 +33,7 @@ datasets:
 model: {conv_stem: tiny, embed_dim: 64}
 train: {batch_size: 64, lr: 1.0e-3, warmup: 0.5, ema: 0.9, randaugment_ops: 0}
 space: {patch_size: [2, 4], depth: {low: 1, high: 2}}
-service: {bound_check: false}
+bound: {kind: off}
 """
 
 

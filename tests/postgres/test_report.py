@@ -31,17 +31,18 @@ from report_searches import (
 from sqlalchemy import Engine, text
 
 from nkat_errors import BadInput
-from search.export.tables import saved_by_gate
 from search.objective.judge import Judge
 from search.report import words
 from search.report.collected import Collected, Kind, collect
 from search.report.page import Report, render
 from search.report.verdict import summarise
 from search.score.explain import SOURCE_TARGETS, TARGET
+from search.study.past import Past
+from search.study.saved import saved_hours
 from search.study.session import opened
 from search.study.trial_attributes import TrialAttributes
 from search.study.trial_record import TrialRecord, best_first
-from search.study.verdict import Effort, Ending, SetResult
+from search.study.verdict import Effort, SetResult
 
 pytestmark = pytest.mark.postgres
 
@@ -101,12 +102,13 @@ def test_the_numbers_of_the_page_are_the_databases(engine: Engine, database_url:
         "bound and 2 could not be trained." in page.text["history"]
     )
     records = [TrialRecord.of(row) for row in rows]
-    saved = [saved_by_gate(records, ending=ending) for ending in (Ending.GATE, Ending.BOUND)]
-    assert [one.stopped for one in saved] == [12, 1]
+    saved = saved_hours(records)
+    assert {name: part.stopped for name, part in saved.by.items()} == {"gate": 12, "bound": 1}
     assert page.values["savings"] == [
-        value for one in saved for value in (one.stopped, one.hours * 3600)
+        value for part in saved.by.values() for value in (part.stopped, part.hours * 3600)
     ]
-    assert saved[0].hours == pytest.approx(12 * (30 + 42 + 30 + 30) / 4 / 3600)
+    ratio = (30 + 42 + 30 + 30) / (10 + 12 + 9 + 10)
+    assert saved.by["gate"].hours * 3600 == pytest.approx(sum(range(6, 18)) * ratio)
     assert f"Of {counts.attempts} attempts: 1 failed" in page.text["incidents"]
     assert "1 trial went on in another attempt" in page.text["incidents"]
     assert "RuntimeError: <i>odd</i>" in page.text["incidents"]
@@ -249,7 +251,7 @@ def test_all_complete_and_none_pruned(engine: Engine, database_url: str) -> None
     page = ParsedPage(render(collected(database_url)))
     assert "Of 3 ended, 3 complete." in page.text["history"]
     assert "The best score rose from" in page.text["history"]
-    assert "Neither gate nor bound stopped a trial." in page.text["savings"]
+    assert "No trial was stopped by gate and bound." in page.text["savings"]
 
 
 def test_equal_scores_have_no_importances(engine: Engine, database_url: str) -> None:
@@ -337,8 +339,8 @@ def fill(engine: Engine, one: Told, trials: int) -> None:
         effort = Effort(epochs=12, seconds_stage1=5.0 + number % 90, seconds_stage2=30.0)
         results = {n: SetResult(accuracy=a, weights="ema") for n, a in accuracies.items()}
         stage1 = replace(effort, seconds_stage2=0.0)
-        gated = judge.after_set({"cifar10": results["cifar10"]}, stage1, None)
-        verdict = gated or judge.after_set(results, effort, None)
+        gated = judge.after_set({"cifar10": results["cifar10"]}, stage1, Past())
+        verdict = gated or judge.after_set(results, effort, Past())
         assert verdict is not None
         return optuna.trial.create_trial(
             state=TrialState.COMPLETE if verdict.complete else TrialState.PRUNED,

@@ -65,10 +65,10 @@ def test_first_trials_are_entered_once_and_worked_on_first(engine: Engine) -> No
     board.close()
 
 
-def test_what_may_change_is_kept_when_it_changed(engine: Engine) -> None:
-    for text in (TEXT, TEXT + "title: another\n"):
-        create_search(engine, study_name="a", search_text=text, search_hash="h", budget=5)
-        assert load_search(engine, "a").search_text == text
+def test_what_may_change_between_runs_is_stored(engine: Engine) -> None:
+    for text in (TEXT, TEXT + "service: {lease_s: 30}\n"):
+        found = create_search(engine, study_name="a", search_text=text, search_hash="h", budget=5)
+        assert found.search_text == load_search(engine, "a").search_text == text
 
 
 def test_other_file_is_refused_with_the_difference(engine: Engine) -> None:

@@ -18,6 +18,7 @@ from search.file.load import load_search_file
 from search.objective.judge import Judge
 from search.provenance import DataSource
 from search.score.tpe_score import Lambdas
+from search.study.past import Past
 from search.study.trial_attributes import TrialAttributes, TrialFacts
 from search.study.trial_record import TrialRecord
 from search.study.verdict import Effort, SetResult
@@ -362,7 +363,7 @@ space: {embed_dim: [32, 64]}
     search_file = load_search_file(tmp_path / "one.yaml")
     lambdas = Lambdas(theory=-29.7, counted=4.0, parameters=0.1)
     verdict = Judge(search=search_file, lambdas=lambdas).after_set(
-        {"cifar10": SetResult(accuracy=row["mean"], weights="ema")}, Effort(), None
+        {"cifar10": SetResult(accuracy=row["mean"], weights="ema")}, Effort(), Past()
     )
     assert verdict is not None
     source = DataSource(

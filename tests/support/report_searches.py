@@ -19,6 +19,7 @@ from search.file.search_file import SearchFile
 from search.objective.judge import STAGE_2_STEP, Judge, infeasible
 from search.provenance import DataSource
 from search.score.tpe_score import Lambdas
+from search.study.past import Past
 from search.study.trial_attributes import TrialAttributes, TrialFacts
 from search.study.verdict import Effort, Ending, SetResult
 from storage.board import Board
@@ -124,7 +125,7 @@ class Told:
                 self.board.report(claimed, step=step, value=judge.so_far(results))
             stage2 = seconds[1] * (len(results) - 1) / (len(SETS) - 1)
             effort = Effort(epochs=5, seconds_stage1=seconds[0], seconds_stage2=stage2)
-            verdict = judge.after_set(results, effort, to_beat)
+            verdict = judge.after_set(results, effort, Past(best_global=to_beat))
             if verdict is not None:
                 break
         assert verdict is not None, "these accuracies leave the trial open"

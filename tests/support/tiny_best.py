@@ -14,6 +14,7 @@ from search.file.search_file import SearchFile
 from search.objective.judge import Judge
 from search.provenance import DataSource
 from search.score.tpe_score import Lambdas
+from search.study.past import Past
 from search.study.trial_attributes import TrialAttributes, TrialFacts
 from search.study.trial_record import TrialRecord
 from search.study.verdict import Effort, SetResult
@@ -78,7 +79,7 @@ def tiny_best(
     results = {name: SetResult(accuracy=a, weights="ema") for name, a in found.items()}
     lambdas = Lambdas(theory=-29.7, counted=4.0, parameters=0.1)
     effort = Effort(epochs=3, seconds_stage1=2.0, seconds_stage2=1.0)
-    verdict = Judge(search=search, lambdas=lambdas).after_set(results, effort, None)
+    verdict = Judge(search=search, lambdas=lambdas).after_set(results, effort, Past())
     assert verdict is not None
     sources = []
     for name in found:

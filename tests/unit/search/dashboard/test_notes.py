@@ -20,6 +20,7 @@ from search.file.load import parse_search_text
 from search.objective.judge import Judge
 from search.provenance import DataSource
 from search.score.tpe_score import Lambdas
+from search.study.past import Past
 from search.study.trial_attributes import TrialAttributes, TrialFacts
 from search.study.trial_record import TrialRecord
 from search.study.verdict import Effort, SetResult
@@ -42,7 +43,7 @@ def trial(
     verdict = judge.after_set(
         {name: SetResult(accuracy=a, weights="ema") for name, a in accuracies.items()},
         Effort(epochs=40),
-        None,
+        Past(),
     )
     assert verdict is not None
     return TrialRecord(

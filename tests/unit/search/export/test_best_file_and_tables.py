@@ -1,4 +1,4 @@
-"""best.yaml round trip, choosing trials, the final table and what the gate saved."""
+"""best.yaml round trip, choosing trials, the final table."""
 
 from __future__ import annotations
 
@@ -16,7 +16,6 @@ from search.export.choice import check_replaceable, pick, pick_nearest
 from search.export.configuration import choose
 from search.export.tables import (
     report_dict,
-    saved_by_gate,
     summary_lines,
     trial_frame,
     trial_table,
@@ -27,6 +26,7 @@ from search.file.yaml_text import dump_yaml
 from search.objective.judge import Judge
 from search.provenance import DataSource, code_version, package_versions
 from search.score.tpe_score import Lambdas
+from search.study.past import Past
 from search.study.trial_attributes import TrialAttributes, TrialFacts
 from search.study.trial_record import TrialRecord, best_first
 from search.study.verdict import Effort, SetResult
@@ -71,7 +71,9 @@ def ended(
 ) -> TrialRecord:
     """As the database gives it back."""
     results = {name: SetResult(accuracy=a, weights="ema") for name, a in accuracies.items()}
-    verdict = Judge(search=search, lambdas=LAMBDAS).after_set(results, effort, 2.0)
+    verdict = Judge(search=search, lambdas=LAMBDAS).after_set(
+        results, effort, Past(best_global=2.0)
+    )
     assert verdict is not None
     flat = TrialAttributes(verdict=verdict, facts=FACTS, attempt=2, worker="w").to_flat()
     return TrialRecord.of(
@@ -93,7 +95,7 @@ def complete(number: int, accuracies: dict[str, float]) -> TrialRecord:
 def stopped(number: int, seconds_stage2: float = 0.0) -> TrialRecord:
     """At the gate, or (with seconds in stage 2) by the bound."""
     accuracies = {"cifar10": 0.7, "sd19_letters": 0.5} if seconds_stage2 else {"cifar10": 0.4}
-    return ended(number, accuracies, Effort(seconds_stage2=seconds_stage2))
+    return ended(number, accuracies, Effort(seconds_stage1=10, seconds_stage2=seconds_stage2))
 
 
 TRIALS = [
@@ -302,14 +304,6 @@ def test_table_has_the_ended_trials_best_first():
     assert trial_frame([], SEARCH).empty
 
 
-def test_gate_saves_the_mean_stage_2_of_each_stop():
-    saved = saved_by_gate(TRIALS)
-    assert (saved.stopped, saved.passed, saved.stage2_seconds) == (2, 2, 3600.0)
-    # Two stops would have taken two hours; one of them spent half an hour there.
-    assert saved.hours == pytest.approx(1.5)
-    assert saved_by_gate([TRIALS[0]]).hours is None
-
-
 def shown(table: object, *, width: int) -> str:
     console = Console(width=width)
     with console.capture() as captured:
@@ -347,13 +341,16 @@ def test_report_as_plain_values_and_as_table():
     report = report_dict(TRIALS, SEARCH)
     assert report["best_trial"] == 2
     assert report["trials"][2]["global_tpe_score"] is None
-    assert report["saved_by_gate"]["hours"] == pytest.approx(1.5)
+    # Two stops would have taken two hours; one of them spent half an hour there.
+    assert report["saved"]["hours"] == pytest.approx(1.5)
     assert (report["trials"][0]["lambda"], report["trials"][2]["mean_accuracy"]) == (20.0, None)
     text = shown(trial_table(TRIALS, SEARCH), width=200)
     assert "CUT DOWN" in text
     assert "failed the gate" in text
     lines = " ".join(summary_lines(TRIALS, SEARCH))
     assert "Best: trial 2" in lines
+    assert "4 trials ended: 2 complete, 2 stopped early." in lines
+    assert "Stopping early saved 1.500 device-hours" in lines
     assert "sd19_letters stands in for emnist_letters" in lines
     assert "mnist: rendered (synthetic)" in lines
 
@@ -373,7 +370,7 @@ space: {embed_dim: [384, 448], conv_stem: [off, tiny]}
 """)
     source = DataSource(name="my.images_v1.2", source="prepared", train_size=7, checksum=CHECKSUM)
     results = {"my.images_v1.2": SetResult(accuracy=0.5, weights="raw")}
-    verdict = Judge(search=search, lambdas=LAMBDAS).after_set(results, Effort(epochs=1), None)
+    verdict = Judge(search=search, lambdas=LAMBDAS).after_set(results, Effort(epochs=1), Past())
     assert verdict is not None
     flat = TrialAttributes(verdict=verdict, facts=replace(FACTS, data=(source,))).to_flat()
     row = TrialRow(number=0, state="COMPLETE", value=verdict.value, params=PARAMS, user_attrs=flat)

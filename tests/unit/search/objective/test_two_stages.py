@@ -11,12 +11,14 @@ import pytest
 
 from search.file.load import parse_search_text
 from search.file.search_file import SearchFile
+from search.file.sections import BoundSection
 from search.objective.judge import STAGE_2_STEP
 from search.objective.messages import EpochDone, Event, Finished, Job, NotSaved, Saved, Stopped
 from search.objective.simulated_trainer import Rehearsal, RehearsedSetTrainer
 from search.objective.two_stages import Progress, TwoStageObjective
 from search.score.tpe_score import weight
-from search.study.verdict import Effort, Ending, SetResult
+from search.study.past import Past
+from search.study.verdict import LONGEST_TEXT, Effort, Ending, SetResult, Verdict
 from storage.checkpoints import CheckpointStore
 
 EPOCHS = 3
@@ -70,7 +72,12 @@ class Run:
         )
 
     def __call__(
-        self, params: dict[str, int], *, stop_after: int | None = None, best: float | None = None
+        self,
+        params: dict[str, int],
+        *,
+        stop_after: int | None = None,
+        best: float | None = None,
+        past: Past | None = None,
     ) -> list[Event]:
         events: list[Event] = []
         asked = 0
@@ -80,7 +87,7 @@ class Run:
             asked += 1
             return stop_after is not None and asked >= stop_after
 
-        job = Job(trial_number=7, attempt=1, params=params, best_global=best)
+        job = Job(trial_number=7, attempt=1, params=params, past=past or Past(best_global=best))
         self.objective.run(job, events.append, should_stop)
         return events
 
@@ -213,10 +220,37 @@ def test_a_hopeless_trial_ends_in_stage_2(search: SearchFile, table: Path, tmp_p
     assert reported[-1][1] < verdict.bound
 
 
+def test_the_tighter_bound_stops_earlier_and_says_what_it_took(
+    search: SearchFile, table: Path, tmp_path: Path
+) -> None:
+    tight = replace(search, bound=BoundSection(kind="best_seen", slack=0.01))
+    seen = {"mnist": 0.992, "fashion_mnist": 0.90}  # the fourth set has not been seen
+    reachable = (0.80 + min(0.992 + 0.01, 1.0) + 0.91 + 1.0) / 4 / weight(20)
+    run = Run(tight, table, tmp_path)
+
+    def stopped(best: float) -> Verdict:
+        last = run(GOOD, past=Past(best_global=best, best_seen=seen))[-1]
+        assert isinstance(last, Finished)
+        run.store.discard(7)
+        return last.verdict
+
+    verdict = stopped(reachable + 1e-6)
+    assert (verdict.ending, list(verdict.results)) == (Ending.BOUND, ["cifar10"])
+    assert (verdict.bound, verdict.bound_slack) == (pytest.approx(reachable), 0.01)
+    assert "even with the best accuracies seen + 0.01 on the rest" in verdict.outcome
+    assert len(verdict.outcome) <= LONGEST_TEXT
+    # Just within reach it goes on, until what it measures puts it out of reach.
+    assert list(stopped(reachable - 1e-6).results) == ["cifar10", "mnist"]
+    # Where the exact bound says it too, that is what counts: nothing could exceed it.
+    verdict = stopped(0.99)
+    assert (verdict.ending, verdict.bound_slack) == (Ending.BOUND, None)
+    assert "even with accuracy 1 on the rest" in verdict.outcome
+
+
 def test_the_bound_check_can_be_switched_off(
     search: SearchFile, table: Path, tmp_path: Path
 ) -> None:
-    off = replace(search, service=search.service.model_copy(update={"bound_check": False}))
+    off = replace(search, bound=BoundSection(kind="off"))
     last = Run(off, table, tmp_path)(GOOD, best=0.99)[-1]
     assert isinstance(last, Finished)
     assert last.verdict.ending is Ending.COMPLETE

@@ -40,6 +40,7 @@ def view(outcome: str) -> dict[str, Any]:
         "cut_down": False,
         "best": {"trial": 1234, "global_tpe_score": 0.6789},
         "gate": GATE.to_dict() | {"text": GATE.short()},
+        "saved": {"text": "stopping early saved 0.100 device-hours"},
         "workers": [],
         "trials": [row, row | {"number": 7, "state": "FAIL", "user_attrs": {}, "reason": "[red]"}],
     }
@@ -60,6 +61,7 @@ def test_outcomes_are_text_and_numbers_are_whole() -> None:
     for number in ("1234", "0.6789", "89.77", "28.33"):
         assert number in text
     assert "best gate margin -0.0440 (trial 3: accuracy 0.7351, needs 0.7933)" in text
+    assert "stopping early saved 0.100 device-hours" in text
 
 
 def test_progress_shows_the_gate_and_a_warning_once() -> None:

@@ -8,6 +8,7 @@ from search.file.load import parse_search_text
 from search.objective.judge import Judge, infeasible
 from search.score.tpe_score import Lambdas, weight
 from search.study.nearest import best_at_the_gate, nearest, none_passed
+from search.study.past import Past
 from search.study.trial_attributes import TrialAttributes
 from search.study.trial_record import TrialRecord
 from search.study.verdict import Effort, Ending, SetResult, Verdict
@@ -39,7 +40,7 @@ def record(number: int, verdict: Verdict | None, state: str = "pruned") -> Trial
 
 def failed(number: int, accuracy: float, lam: float = 20.0) -> TrialRecord:
     results = {"cifar10": SetResult(accuracy=accuracy, weights="raw")}
-    return record(number, judge(lam).after_set(results, Effort(), None))
+    return record(number, judge(lam).after_set(results, Effort(), Past()))
 
 
 NO_MEMORY = record(

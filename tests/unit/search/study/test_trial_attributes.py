@@ -14,6 +14,7 @@ from search.file.load import parse_search_text
 from search.objective.judge import Judge, infeasible
 from search.provenance import DataSource
 from search.score.tpe_score import Lambdas, weight
+from search.study.past import Past
 from search.study.trial_attributes import MissingAttribute, TrialAttributes, TrialFacts
 from search.study.trial_record import TrialRecord
 from search.study.verdict import LONGEST_TEXT, Effort, Ending, SetResult, Verdict
@@ -59,9 +60,11 @@ def ended(verdict: Verdict | None) -> Verdict:
 
 
 VERDICTS = {
-    Ending.COMPLETE: ended(JUDGE.after_set(results(*ACCURACIES), EFFORT, None)),
-    Ending.GATE: ended(JUDGE.after_set(results("cifar10", cifar10=0.4), EFFORT, None)),
-    Ending.BOUND: ended(JUDGE.after_set(results("cifar10", "my.letters-2"), EFFORT, 0.75)),
+    Ending.COMPLETE: ended(JUDGE.after_set(results(*ACCURACIES), EFFORT, Past())),
+    Ending.GATE: ended(JUDGE.after_set(results("cifar10", cifar10=0.4), EFFORT, Past())),
+    Ending.BOUND: ended(
+        JUDGE.after_set(results("cifar10", "my.letters-2"), EFFORT, Past(best_global=0.75))
+    ),
     Ending.OUT_OF_MEMORY: JUDGE.cannot_train(
         {}, Effort(), ending=Ending.OUT_OF_MEMORY, reason="CUDA [out of] memory\n" + "x" * 500
     ),
@@ -121,6 +124,14 @@ def test_the_bound_is_an_attribute_beside_what_was_measured() -> None:
     assert verdict.value is None
     assert verdict.report is None
     assert "global_tpe_score" not in flat
+
+
+def test_a_tighter_bound_is_told_from_the_exact_one() -> None:
+    tight = replace(VERDICTS[Ending.BOUND], bound_slack=0.002)
+    made = replace(attributes(Ending.BOUND), verdict=tight)
+    assert made.to_flat()["global_bound_slack"] == 0.002
+    assert TrialAttributes.from_flat(made.to_flat()).verdict.bound_slack == 0.002
+    assert "global_bound_slack" not in attributes(Ending.BOUND).to_flat()
 
 
 def test_constraints_say_what_was_wrong() -> None:

@@ -1,0 +1,67 @@
+"""What the trials that have ended tell the next one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from search.study.trial_record import TrialRecord
+
+if TYPE_CHECKING:
+    from optuna.trial import FrozenTrial
+
+    from search.file.search_file import SearchFile
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Past:
+    """A search at the moment when a trial begins; plain values, for the training child.
+
+    Args:
+        best_global: its best Global TPE score; None while no trial is complete.
+        best_seen: best accuracy by data set, of those that enough trials have trained
+            (`bound.after` in the search file).
+    """
+
+    best_global: float | None = None
+    best_seen: Mapping[str, float] = field(default_factory=dict)
+
+
+class PastReader:
+    """Reads every ended trial once, however often it is asked.
+
+    What it says depends on the trials alone, not on who asks or when it asked before.
+    """
+
+    def __init__(self, search: SearchFile) -> None:
+        self._search = search
+        self._known: set[int] = set()
+        self._best_global: float | None = None
+        self._accuracies: dict[str, list[float]] = {}
+
+    def read(self, trials: Iterable[FrozenTrial]) -> Past:
+        """The past as these trials have it.
+
+        Args:
+            trials: COMPLETE and PRUNED ones; all of them, or those since the last call.
+        """
+        for trial in trials:
+            if trial.number not in self._known:
+                self._known.add(trial.number)
+                self._add(TrialRecord.of_frozen(trial))
+        return Past(
+            best_global=self._best_global,
+            best_seen={
+                name: max(found)
+                for name, found in self._accuracies.items()
+                if len(found) >= self._search.bound.after
+            },
+        )
+
+    def _add(self, trial: TrialRecord) -> None:
+        if trial.complete and trial.value is not None:
+            self._best_global = max(trial.value, self._best_global or trial.value)
+        if trial.verdict is not None:
+            for name, result in trial.verdict.results.items():
+                self._accuracies.setdefault(name, []).append(result.accuracy)

@@ -1,0 +1,74 @@
+"""What the ended trials tell the next one: whoever reads them, and however often."""
+
+from __future__ import annotations
+
+import random
+
+import optuna
+import pytest
+from optuna.trial import FrozenTrial, TrialState
+
+from search.file.load import parse_search_text
+from search.objective.judge import Judge
+from search.score.tpe_score import Lambdas
+from search.study.past import Past, PastReader
+from search.study.trial_attributes import TrialAttributes
+from search.study.verdict import Effort, SetResult
+
+SEARCH = parse_search_text("""\
+study: small
+n_trials: 40
+gate: {dataset: cifar10, threshold: 0.5}
+datasets: [cifar10, mnist]
+bound: {kind: best_seen, after: 2}
+space: {depth: {low: 5, high: 9}}
+""")
+JUDGE = Judge(search=SEARCH, lambdas=Lambdas(theory=20.0, counted=28.0, parameters=8.4))
+
+
+def ended(number: int, **accuracies: float) -> FrozenTrial:
+    results = {name: SetResult(accuracy=a, weights="raw") for name, a in accuracies.items()}
+    verdict = JUDGE.after_set(results, Effort(), Past(best_global=2.0))
+    assert verdict is not None
+    made = optuna.create_trial(
+        state=TrialState.COMPLETE if verdict.complete else TrialState.PRUNED,
+        value=verdict.value,
+        user_attrs=TrialAttributes(verdict=verdict, facts=None).to_flat(),
+    )
+    made.number = number
+    return made
+
+
+TRIALS = [
+    ended(0, cifar10=0.4),
+    ended(1, cifar10=0.8, mnist=0.97),
+    ended(2, cifar10=0.9),
+    ended(3, cifar10=0.7, mnist=0.99),
+]
+
+
+def test_a_set_counts_once_enough_trials_have_trained_it() -> None:
+    reader = PastReader(SEARCH)
+    assert reader.read([]) == Past()
+    first = reader.read(TRIALS[:2])
+    assert first.best_global == TRIALS[1].value
+    assert first.best_seen == {"cifar10": 0.8}
+    assert reader.read(TRIALS).best_seen == {"cifar10": 0.9, "mnist": 0.99}
+
+
+def test_it_depends_on_the_trials_alone() -> None:
+    whole = PastReader(SEARCH).read(TRIALS)
+    for seed in range(5):
+        order = random.Random(seed).sample(TRIALS, len(TRIALS))
+        reader = PastReader(SEARCH)
+        for count in range(len(order)):
+            reader.read(order[:count])
+        assert reader.read(order) == whole
+
+
+def test_a_trial_that_others_told_gives_its_score_alone() -> None:
+    foreign = optuna.create_trial(state=TrialState.COMPLETE, value=0.9)
+    foreign.number = 9
+    past = PastReader(SEARCH).read([*TRIALS, foreign])
+    assert past.best_global == pytest.approx(0.9)
+    assert past.best_seen == PastReader(SEARCH).read(TRIALS).best_seen
