@@ -27,8 +27,8 @@ class RedrawSampler(BaseSampler):
 
     Of no use is a draw that makes no network that may be trained, and one that repeats an
     earlier trial.  A sampler draws parameters without knowing which of them fit together:
-    of the first ten draws of configs/search.yaml six could not be trained, which left the
-    sampler four points to learn from, and it settled on a shape that was not the best.
+    of the first ten draws of configs/search.yaml seven could not be trained, which left the
+    sampler three points to learn from, and it settled on a shape that was not the best.
 
     Args:
         inner: draws.
