@@ -103,7 +103,8 @@ def test_the_numbers_of_the_page_are_the_databases(engine: Engine, database_url:
     )
     records = [TrialRecord.of(row) for row in rows]
     saved = saved_hours(records)
-    assert {name: part.stopped for name, part in saved.by.items()} == {"gate": 12, "bound": 1}
+    stopped = {name: part.stopped for name, part in saved.by.items()}
+    assert stopped == {"rungs": 0, "gate": 12, "bound": 1}
     assert page.values["savings"] == [
         value for part in saved.by.values() for value in (part.stopped, part.hours * 3600)
     ]
@@ -123,6 +124,7 @@ def test_every_kind_of_trial_is_told_apart(engine: Engine, database_url: str) ->
     data = collected(database_url)
     assert {kind: len(trials) for kind, trials in data.by_kind.items()} == {
         Kind.COMPLETE: 4,
+        Kind.RUNG: 0,
         Kind.GATE: 12,
         Kind.BOUND: 1,
         Kind.UNTRAINED: 2,
@@ -251,7 +253,7 @@ def test_all_complete_and_none_pruned(engine: Engine, database_url: str) -> None
     page = ParsedPage(render(collected(database_url)))
     assert "Of 3 ended, 3 complete." in page.text["history"]
     assert "The best score rose from" in page.text["history"]
-    assert "No trial was stopped by gate and bound." in page.text["savings"]
+    assert "No trial was stopped by rungs, gate and bound." in page.text["savings"]
 
 
 def test_equal_scores_have_no_importances(engine: Engine, database_url: str) -> None:
