@@ -140,6 +140,24 @@ def test_every_kind_of_trial_is_told_apart(engine: Engine, database_url: str) ->
     assert all(epoch <= 5 for curve in data.curves.values() for epoch, _ in curve)
 
 
+def test_a_trial_stopped_at_a_rung_is_shown_by_what_it_reached(
+    engine: Engine, database_url: str
+) -> None:
+    with a_search(engine, trials=9) as one:
+        one.end(GOOD, seconds=(10.0, 30.0))
+        number = one.at_rung(0.3, 0.4, 0.5, 0.55)
+    data = collected(database_url)
+    (trial,) = data.by_kind[Kind.RUNG]
+    assert trial.number == number
+    assert (trial.state, trial.value) == ("pruned", pytest.approx(0.55 / 1.3222193, abs=1e-6))
+    assert trial.outcome.startswith("stopped after 4 of 12 epochs: local TPE score 0.4160 can")
+    assert [epoch for epoch, _ in data.curves[number]] == [1, 2, 3, 4]
+    page = ParsedPage(render(data))
+    assert "1 complete and 1 stopped within stage 1." in page.text["history"]
+    # 4 epochs took 6 s, so 8 more would have taken 12; stage 2 takes three times stage 1.
+    assert page.values["savings"] == pytest.approx([1, 12.0, 0, 54.0, 0, 0.0])
+
+
 def test_every_figure_is_drawn_and_described(engine: Engine, database_url: str) -> None:
     with a_search(engine, trials=60) as one:
         mixed_search(one)
