@@ -215,8 +215,8 @@ def _check_limits(search_file: SearchFile) -> tuple[str, ...]:
     most = max(tokens)
     return (
         f"limits.tokens = {limit} is broken by {beyond} of the {len(tokens)} ways to cut an image "
-        f"into tokens, the most being {most} ({_text(networks[tokens.index(most)])}): these are not "
-        "drawn",
+        f"into tokens, the most being {most} ({_text(networks[tokens.index(most)])}): these "
+        "are not drawn",
     )
 
 

@@ -57,6 +57,7 @@ def _build(source: YamlSource) -> SearchFile:
         train=sections.train.given(),
         space=Space(parse_space(sections.space)),
         limits=sections.limits,
+        rungs=sections.rungs,
         bound=_bound(sections),
         recalculation=sections.recalculation,
         service=sections.service.model_copy(update={"bound_check": None}),

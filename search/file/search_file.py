@@ -25,6 +25,7 @@ from search.file.sections import (
     GateSection,
     LimitsSection,
     RecalculationSection,
+    RungsSection,
     SamplerSection,
     ServiceSection,
 )
@@ -68,6 +69,7 @@ class SearchFile:
         first_trials: points of the space that are tried first.
         sampler: who proposes the others.
         limits: what a configuration may cost at most.
+        rungs: when stage 1 stops because the gate is out of reach; None for never.
         bound: when stage 2 stops because the best score is out of reach.
         recalculation: how the winner is trained at the end.
         service: lease, retries, checkpoints.
@@ -88,6 +90,7 @@ class SearchFile:
     train: Mapping[str, Value]
     space: Space
     limits: LimitsSection
+    rungs: RungsSection | None
     bound: BoundSection
     recalculation: RecalculationSection
     service: ServiceSection
@@ -197,10 +200,10 @@ class SearchFile:
         """What changes the meaning of a score, and so may not change within a study.
 
         Not in it, so free to change between runs: study and title, n_trials (the
-        budget may be raised), what proposes trials (first_trials, sampler), bound (a score
-        that was measured stays what it is), recalculation, service, and what only steers
-        where data comes from (alternatives, synthetic_fallback, stand_in_for; the data set's
-        own name is in it).  Fields left out of `model` and `train` count with their
+        budget may be raised), what proposes trials (first_trials, sampler), rungs and bound
+        (a score that was measured stays what it is), recalculation, service, and what only
+        steers where data comes from (alternatives, synthetic_fallback, stand_in_for; the data
+        set's own name is in it).  Fields left out of `model` and `train` count with their
         defaults; a limit or a set's own recipe that is left out is not named, so that files
         from before there were any keep their hash.
         """
@@ -236,9 +239,10 @@ class SearchFile:
 
     def _free_sections(self) -> dict[str, Any]:
         """Those that may change between runs and that the file may leave out."""
-        found = {
+        found: dict[str, Any] = {
             "first_trials": [dict(point) for point in self.first_trials],
             "sampler": self.sampler.model_dump(exclude_defaults=True),
+            "rungs": None if self.rungs is None else self.rungs.model_dump(),
             "bound": self.bound.model_dump(exclude_defaults=True),
             "recalculation": self.recalculation.model_dump(exclude_defaults=True),
         }

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import (
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Discriminator,
     Field,
@@ -182,6 +183,29 @@ class SamplerSection(Section):
     )
 
 
+class RungsSection(Section):
+    """When stage 1 of a trial stops because the gate is out of its reach."""
+
+    after: int = Field(
+        default=10,
+        ge=2,
+        description="trials that must have ended stage 1 (with as many epochs) before others "
+        "are stopped by what those gained",
+    )
+    earliest: float = Field(
+        default=0.33,
+        ge=0,
+        le=1,
+        description="share of stage 1's epochs that every trial gets",
+    )
+    spread: float = Field(
+        default=4.0,
+        ge=0,
+        description="standard deviations above the mean gain from an epoch to the end that a "
+        "trial is given; it stops when even that leaves it below the gate",
+    )
+
+
 class BoundSection(Section):
     """When stage 2 of a trial stops because the best score is out of its reach."""
 
@@ -263,6 +287,11 @@ class RecalculationSection(Section):
         return max(1, round(epochs * self.epochs_factor))
 
 
+def _off(value: object) -> object:
+    """`rungs: false` is the same as no rungs."""
+    return None if value is False else value
+
+
 class FileSections(Section):
     """The whole file; `space` is looked at again later."""
 
@@ -311,6 +340,10 @@ class FileSections(Section):
     )
     sampler: SamplerSection = Field(default_factory=SamplerSection)
     limits: LimitsSection = Field(default_factory=LimitsSection)
+    rungs: Annotated[RungsSection | None, BeforeValidator(_off)] = Field(
+        default=None,
+        description="stops hopeless trials within stage 1; false or left out: none",
+    )
     bound: BoundSection = Field(default_factory=BoundSection)
     recalculation: RecalculationSection = Field(
         default_factory=RecalculationSection,

@@ -1,8 +1,8 @@
-"""When a trial is over, and how: the gate, the bound, the end, and what cannot be trained.
+"""When a trial is over, and how: rungs, gate, bound, the end, and what cannot be trained.
 
-A gate failure, a hopeless bound, a lack of memory, a NaN and a draw that makes no
-network are all PRUNED with a graded report, a positive constraint or both.  As a bare
-FAIL the sampler would learn nothing from them (measured: trials that pass fell from
+A stop at a rung, a gate failure, a hopeless bound, a lack of memory, a NaN and a draw that
+makes no network are all PRUNED with a graded report, a positive constraint or both.  As a
+bare FAIL the sampler would learn nothing from them (measured: trials that pass fell from
 77 % to 12 %), and a constant penalty can stall it.
 """
 
@@ -15,11 +15,7 @@ from statistics import fmean
 from search.file.search_file import SearchFile
 from search.score.tpe_score import Lambdas, global_bound, local_tpe_score
 from search.study.past import Past
-from search.study.verdict import Effort, Ending, SetResult, Verdict, shortened
-
-STAGE_2_STEP = 10_000
-"""Stage-2 reports start above this step, so that a pruner never compares a mean over
-several sets with a stage-1 epoch (their meanings differ)."""
+from search.study.verdict import Effort, Ending, RungStop, SetResult, Verdict, shortened
 
 
 class Judge:
@@ -44,6 +40,44 @@ class Judge:
         It is what was measured; over all sets it is the Global TPE score.
         """
         return self.local(fmean(result.accuracy for result in results.values()))
+
+    def after_epoch(
+        self, *, epoch: int, epochs: int, accuracy: float, effort: Effort, past: Past
+    ) -> Verdict | None:
+        """The verdict when a trial is hopeless in the middle of stage 1, else None.
+
+        It is when the gate is out of reach even with a gain from here on that lies
+        `rungs.spread` standard deviations above what trials before it gained.
+
+        Args:
+            epoch: just ended, from 1.
+            epochs: of stage 1; the last one is the gate's.
+            accuracy: on the gate's set, 0..1.
+            effort: so far.
+            past: what the search knew when the trial began.
+        """
+        rungs, gains = self._search.rungs, past.gains.get(epochs)
+        if rungs is None or gains is None or epoch >= epochs:
+            return None
+        if epoch < rungs.earliest * epochs:
+            return None
+        score = self.local(accuracy)
+        expected = score + gains.mean[epoch - 1]
+        at_most = expected + rungs.spread * gains.deviation[epoch - 1]
+        if at_most >= self._search.gate.threshold:
+            return None
+        return replace(
+            _verdict(self._search, self._lambdas, {}, effort),
+            ending=Ending.RUNG,
+            rung=RungStop(
+                epoch=epoch,
+                epochs=epochs,
+                score=score,
+                expected=expected,
+                at_most=at_most,
+                trials=gains.trials,
+            ),
+        )
 
     def after_set(
         self, results: Mapping[str, SetResult], effort: Effort, past: Past

@@ -20,7 +20,7 @@ from typing import Protocol
 from model.config import ModelConfig, TrainConfig
 from nkat_errors import NkatError
 from search.file.search_file import ImageFacts, SearchFile
-from search.objective.judge import STAGE_2_STEP, Judge
+from search.objective.judge import Judge
 from search.objective.messages import (
     EpochDone,
     Event,
@@ -35,7 +35,7 @@ from search.objective.messages import (
 )
 from search.score.tpe_score import lambdas
 from search.study.trial_attributes import TrialFacts
-from search.study.verdict import Effort, Ending, SetResult
+from search.study.verdict import STAGE_2_STEP, Effort, Ending, SetResult, Verdict
 from storage.checkpoints import CheckpointStore
 
 log = logging.getLogger(__name__)
@@ -191,14 +191,16 @@ class TwoStageObjective:
         for part in plan:
             if part.dataset not in progress.results:
                 try:
-                    stopped = self._train_set(job, judge, progress, state, part, emit, should_stop)
+                    ended = self._train_set(job, judge, progress, state, part, emit, should_stop)
                 except CannotTrain as error:
                     verdict = judge.cannot_train(
                         progress.results, progress.effort, ending=error.ending, reason=str(error)
                     )
                     emit(Finished(verdict=verdict, facts=facts))
                     return
-                if stopped:
+                if isinstance(ended, Verdict):
+                    emit(Finished(verdict=ended, facts=facts))
+                if ended is not None:
                     return
                 state = None
             # Judged again after a resume: the loss may have come between save and verdict.
@@ -260,8 +262,8 @@ class TwoStageObjective:
         part: _Part,
         emit: Callable[[Event], None],
         should_stop: Callable[[], bool],
-    ) -> bool:
-        """Trains one set to its end; True when it was stopped before that."""
+    ) -> Verdict | Stopped | None:
+        """Trains one set to its end: None, or what kept it from getting there."""
         stage, dataset = part.stage, part.dataset
         if progress.dataset != dataset:
             progress.dataset, progress.epoch, state = dataset, 0, None
@@ -294,6 +296,16 @@ class TwoStageObjective:
                     report=graded,
                 )
             )
+            if stage == 1:
+                hopeless = judge.after_epoch(
+                    epoch=report.epoch,
+                    epochs=report.epochs,
+                    accuracy=report.accuracy,
+                    effort=progress.effort,
+                    past=job.past,
+                )
+                if hopeless is not None:
+                    return hopeless
             stop = should_stop()
             due = self.clock() - saved_at >= self.search.service.checkpoint_every_s
             # The end of a set is always saved: stage 1 must never be repeated.
@@ -301,11 +313,12 @@ class TwoStageObjective:
                 saved = self._save(job, progress, b"" if last else fit.dump(), stage, emit)
                 saved_at = began = self.clock()
                 if stop:
-                    emit(Stopped(saved=saved))
-                    return True
+                    handed_back = Stopped(saved=saved)
+                    emit(handed_back)
+                    return handed_back
         if report is None:
             raise NkatError(f"training on {dataset} yielded no epoch")
-        return False
+        return None
 
     def _save(
         self,

@@ -14,10 +14,9 @@ from typing import TYPE_CHECKING
 
 from model.known_sets import title_of
 from search.file.search_file import SearchFile
-from search.objective.judge import STAGE_2_STEP
 from search.study.session import Session
 from search.study.trial_record import TrialRecord, best_first
-from search.study.verdict import CANNOT_TRAIN, Ending
+from search.study.verdict import CANNOT_TRAIN, STAGE_2_STEP, Ending
 from storage.records import AttemptRow
 from storage.states import Attempt
 
@@ -33,6 +32,7 @@ class Kind(enum.StrEnum):
     """How a trial stands, as the figures tell them apart."""
 
     COMPLETE = "complete"
+    RUNG = "rung"  # stopped within stage 1
     GATE = "gate"  # trained on the gate's set, stopped there
     BOUND = "bound"  # passed the gate, stopped in stage 2
     UNTRAINED = "untrained"  # no memory, diverged, or an infeasible draw
@@ -51,7 +51,8 @@ def kind_of(trial: TrialRecord) -> Kind:
         return Kind.GIVEN_UP
     if verdict.ending in CANNOT_TRAIN:
         return Kind.UNTRAINED
-    return Kind.BOUND if verdict.ending is Ending.BOUND else Kind.GATE
+    early = {Ending.BOUND: Kind.BOUND, Ending.RUNG: Kind.RUNG}
+    return early.get(verdict.ending, Kind.GATE)
 
 
 @dataclass(frozen=True, kw_only=True)

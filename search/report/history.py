@@ -15,6 +15,7 @@ from search.study.trial_record import TrialRecord
 
 KINDS = {
     Kind.COMPLETE: "complete",
+    Kind.RUNG: "stopped within stage 1",
     Kind.GATE: "stopped at the gate",
     Kind.BOUND: "stopped by the bound",
     Kind.UNTRAINED: "could not be trained",
@@ -28,7 +29,8 @@ def history(data: Collected) -> Figure:
     title = "History"
     if not data.ended:
         return Figure(key="history", title=title, sentence="No trial has ended yet.")
-    complete, gate, bound = (data.by_kind[k] for k in (Kind.COMPLETE, Kind.GATE, Kind.BOUND))
+    complete, bound = data.by_kind[Kind.COMPLETE], data.by_kind[Kind.BOUND]
+    gate = (*data.by_kind[Kind.RUNG], *data.by_kind[Kind.GATE])
     no_score = (*data.by_kind[Kind.UNTRAINED], *data.by_kind[Kind.GIVEN_UP])
     threshold = data.search.gate.threshold
     heights = [height for t in (*complete, *gate, *bound) if (height := _height(t)) is not None]
@@ -69,8 +71,8 @@ def history(data: Collected) -> Figure:
     alt = f"Scores of {words.count(data.ended, 'ended trial')}: {counts}"
     caption = (
         f"Dots: Global TPE score of complete trials, the line their best so far.  Crosses "
-        f"(stopped at the gate) and triangles (by the bound): local TPE score on "
-        f"{data.gate_title}.  Strokes at the foot: no score."
+        f"(stopped at the gate or before) and triangles (by the bound): local TPE score "
+        f"reached on {data.gate_title}.  Strokes at the foot: no score."
     )
     return Figure(
         key="history",
@@ -102,4 +104,6 @@ def _height(trial: TrialRecord) -> float | None:
     if trial.complete:
         return trial.value
     verdict = trial.verdict
+    if verdict is not None and verdict.rung is not None:
+        return verdict.rung.score
     return None if verdict is None or verdict.gate_accuracy is None else verdict.gate.score

@@ -23,7 +23,7 @@ def learning_curves(data: Collected) -> Figure:
     title = f"Learning curves on {data.gate_title}"
     passed = _of_kinds(data, Kind.COMPLETE, Kind.BOUND)
     open_ones = _of_kinds(data, Kind.OPEN)
-    stopped = _of_kinds(data, Kind.GATE, Kind.UNTRAINED, Kind.GIVEN_UP)
+    stopped = _of_kinds(data, Kind.RUNG, Kind.GATE, Kind.UNTRAINED, Kind.GIVEN_UP)
     if not data.curves:
         return Figure(key="learning", title=title, sentence="No trial has reported an epoch yet.")
     every = [point for curve in data.curves.values() for point in curve]

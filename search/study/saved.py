@@ -45,7 +45,7 @@ class SavedHours:
     """All of it; no second is counted twice, so the parts can be added.
 
     Args:
-        by: gate, bound.
+        by: rungs, gate, bound.
         spent_hours: device-hours of all trials that ended.
         stage2_ratio: length of stage 2 by that of stage 1, of the complete trials; None
             while there is none.
@@ -59,14 +59,14 @@ class SavedHours:
 
     @property
     def stopped(self) -> int:
+        """Trials, each by the one thing that ended it."""
         return sum(part.stopped for part in self.by.values())
 
     @property
     def hours(self) -> float | None:
-        """Of the parts that are known; None while trials were stopped and none is."""
-        stopping = [part for part in self.by.values() if part.stopped]
-        known = [part.hours for part in stopping if part.hours is not None]
-        return None if stopping and not known else sum(known)
+        """All of it; None while a part is not known."""
+        hours = [part.hours for part in self.by.values()]
+        return None if None in hours else sum(part for part in hours if part is not None)
 
     def to_dict(self) -> dict[str, Any]:
         """For `--json` and best.yaml."""
@@ -85,7 +85,7 @@ class SavedHours:
         parts = [
             f"{name} {'?' if part.hours is None else f'{part.hours:.3f}'} ({part.stopped})"
             for name, part in self.by.items()
-            if part.stopped
+            if part.stopped or part.hours or part.hours is None
         ]
         if self.hours is None:
             return (
@@ -104,15 +104,23 @@ def saved_hours(trials: Iterable[TrialRecord]) -> SavedHours:
     complete = [verdict for trial, verdict in every if trial.complete]
     stopped = [verdict for trial, verdict in every if trial.state == "pruned"]
     ratio = _ratio(complete)
+    rungs = [verdict for verdict in stopped if verdict.ending is Ending.RUNG]
     gate = [verdict for verdict in stopped if verdict.ending is Ending.GATE]
     bound = [verdict for verdict in stopped if verdict.ending is Ending.BOUND]
     long = "" if ratio is None else f", {ratio:.2f} times its stage 1 as in the complete trials"
     return SavedHours(
         by={
+            "rungs": Saved(
+                stopped=len(rungs),
+                hours=sum(_stage1_s(v) - v.effort.seconds_stage1 for v in rungs) / S_PER_HOUR,
+                counterfactual="the rest of stage 1, each epoch as long as its own before; the "
+                "gate would then have ended it",
+            ),
             "gate": Saved(
                 stopped=len(gate),
-                hours=_hours(gate, ratio),
-                counterfactual=f"all of stage 2{long}; the bound might have ended it sooner",
+                hours=_hours([*gate, *rungs], ratio),
+                counterfactual=f"all of stage 2{long}, also for those that a rung stopped; the "
+                "bound might have ended it sooner",
             ),
             "bound": Saved(
                 stopped=len(bound),
@@ -138,8 +146,15 @@ def _hours(stopped: list[Verdict], ratio: float | None) -> float | None:
     """Stage 2 of these trials, less what they spent in it."""
     if ratio is None:
         return None if stopped else 0.0
-    left = (v.effort.seconds_stage1 * ratio - v.effort.seconds_stage2 for v in stopped)
+    left = (_stage1_s(v) * ratio - v.effort.seconds_stage2 for v in stopped)
     return sum(max(0.0, seconds) for seconds in left) / S_PER_HOUR
+
+
+def _stage1_s(verdict: Verdict) -> float:
+    """Length of the whole stage 1, foreseen where a rung cut it short."""
+    rung = verdict.rung
+    share = 1.0 if rung is None else rung.epoch / rung.epochs
+    return verdict.effort.seconds_stage1 / share
 
 
 def _spent_s(verdict: Verdict) -> float:

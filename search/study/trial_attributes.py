@@ -10,12 +10,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Self, get_args
 
 from search.provenance import DataSource
 from search.score.tpe_score import LambdaReading, Lambdas
-from search.study.verdict import CANNOT_TRAIN, Effort, Ending, SetResult, Verdict
+from search.study.verdict import (
+    CANNOT_TRAIN,
+    Effort,
+    Ending,
+    RungStop,
+    SetResult,
+    Verdict,
+)
 
 OUTCOME = "outcome"
 """The sentence; storage writes it too when it gives a trial up."""
@@ -36,6 +43,7 @@ def _weights_key(dataset: str) -> str:
 
 _DATA = "data_"
 _PLAIN_PATH = "plain_path"
+_RUNG = "rung_"
 _VERSION = "version_"
 
 
@@ -145,6 +153,8 @@ def _flat_verdict(verdict: Verdict) -> dict[str, Any]:
         }
     if scores is not None and (verdict.complete or verdict.ending in CANNOT_TRAIN):
         flat["robustness"] = scores.robustness
+    if verdict.rung is not None:
+        flat |= {_RUNG + name: value for name, value in asdict(verdict.rung).items()}
     if verdict.ending is Ending.BOUND:
         flat |= {"global_bound": verdict.bound, "global_to_beat": verdict.to_beat}
         if verdict.bound_slack is not None:
@@ -220,6 +230,8 @@ def _read_verdict(read: _Reader) -> Verdict:
             seconds_stage2=read.number("seconds_stage2"),
         ),
     )
+    if ending is Ending.RUNG:
+        return replace(found, ending=ending, rung=_read_rung(read))
     if ending is Ending.BOUND:
         tight = "global_bound_slack" in read.flat
         return replace(
@@ -234,6 +246,17 @@ def _read_verdict(read: _Reader) -> Verdict:
     if found.ending is not ending:
         raise MissingAttribute("ending")
     return found
+
+
+def _read_rung(read: _Reader) -> RungStop:
+    return RungStop(
+        epoch=read.whole(_RUNG + "epoch"),
+        epochs=read.whole(_RUNG + "epochs"),
+        score=read.number(_RUNG + "score"),
+        expected=read.number(_RUNG + "expected"),
+        at_most=read.number(_RUNG + "at_most"),
+        trials=read.whole(_RUNG + "trials"),
+    )
 
 
 def _read_facts(read: _Reader) -> TrialFacts:

@@ -32,12 +32,17 @@ the worker's log has an error's whole text."""
 FIRST_STEP = 1
 """Optuna's step of the first epoch of stage 1."""
 
+STAGE_2_STEP = 10_000
+"""Stage-2 reports start above this step, so that a pruner never compares a mean over
+several sets with a stage-1 epoch (their meanings differ)."""
+
 
 class Ending(enum.StrEnum):
     """How a trial ended.  The last three are also the keys of their constraints."""
 
     OPEN = "open"  # it goes on
     COMPLETE = "complete"
+    RUNG = "rung"
     GATE = "gate"
     BOUND = "bound"
     OUT_OF_MEMORY = "out_of_memory"
@@ -80,6 +85,27 @@ class Effort:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RungStop:
+    """Why a trial was stopped in the middle of stage 1; scores are local TPE scores.
+
+    Args:
+        epoch: the last one trained, from 1.
+        epochs: of the whole stage.
+        score: measured after that epoch.
+        expected: that plus the mean gain from there to the end.
+        at_most: that plus the spread that the search file allows; below the gate.
+        trials: that the gains were taken from.
+    """
+
+    epoch: int
+    epochs: int
+    score: float
+    expected: float
+    at_most: float
+    trials: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Verdict:
     """See the module's docstring; `Verdict.of` makes one, the judge may end it early.
 
@@ -92,6 +118,7 @@ class Verdict:
         gate: the gate's verdict; a set that was not trained to the end is judged as 0.
         scores: over all data sets, a missing one counting as 0; None without a lambda.
         effort: epochs and seconds.
+        rung: where and why stage 1 was cut short, where that ended the trial.
         bound: largest Global TPE score that was still possible, where that ended the trial.
         bound_slack: what the bound added to the best accuracy seen on each set that was left;
             None where it took accuracy 1 for them, which nothing can exceed.
@@ -107,6 +134,7 @@ class Verdict:
     gate: GateVerdict
     scores: Scores | None
     effort: Effort
+    rung: RungStop | None = None
     bound: float | None = None
     bound_slack: float | None = None
     to_beat: float | None = None
@@ -172,8 +200,14 @@ class Verdict:
     @property
     def constraints(self) -> dict[str, float]:
         """Optuna's constraints, positive when violated: the gate's, always (a missing one
-        would count as feasible), and one that says why nothing could be trained."""
+        would count as feasible), and one that says why nothing could be trained.
+
+        A trial stopped at a rung has the gate's by the score it was expected to reach, so
+        that it ranks among those that were trained to the end.
+        """
         found = {"gate": self.gate.constraint}
+        if self.rung is not None:
+            found["gate"] = self.gate.threshold - self.rung.expected
         if self.ending in CANNOT_TRAIN:
             found[self.ending.value] = 1.0
         return found
@@ -182,9 +216,10 @@ class Verdict:
     def report(self) -> tuple[int, float] | None:
         """(step, value) for the sampler where no data set was trained to the end.
 
-        None where one was: its own reports, made while it was trained, say what it reached.
+        None where one was, or was begun and stopped at a rung: its own reports, made while it
+        was trained, say what it reached.
         """
-        return None if self.results else (FIRST_STEP, NEVER_SCORED)
+        return None if self.results or self.rung else (FIRST_STEP, NEVER_SCORED)
 
     # -- what people ask --------------------------------------------------------------
 
@@ -226,6 +261,14 @@ class Verdict:
         match self.ending:
             case Ending.COMPLETE:
                 return f"complete: Global TPE score {self.value:.4f} over {sets} sets"
+            case Ending.RUNG if self.rung is not None:
+                rung = self.rung
+                return (
+                    f"stopped after {rung.epoch} of {rung.epochs} epochs: local TPE score "
+                    f"{rung.score:.4f} can become {rung.at_most:.4f} at most (expected "
+                    f"{rung.expected:.4f}, by {rung.trials} trials), the gate is "
+                    f"{threshold_text(self.gate.threshold)}"
+                )
             case Ending.GATE:
                 return (
                     f"failed the gate: local TPE score {self.gate.score:.4f} on "

@@ -103,7 +103,8 @@ def test_the_numbers_of_the_page_are_the_databases(engine: Engine, database_url:
     )
     records = [TrialRecord.of(row) for row in rows]
     saved = saved_hours(records)
-    assert {name: part.stopped for name, part in saved.by.items()} == {"gate": 12, "bound": 1}
+    stopped = {name: part.stopped for name, part in saved.by.items()}
+    assert stopped == {"rungs": 0, "gate": 12, "bound": 1}
     assert page.values["savings"] == [
         value for part in saved.by.values() for value in (part.stopped, part.hours * 3600)
     ]
@@ -123,6 +124,7 @@ def test_every_kind_of_trial_is_told_apart(engine: Engine, database_url: str) ->
     data = collected(database_url)
     assert {kind: len(trials) for kind, trials in data.by_kind.items()} == {
         Kind.COMPLETE: 4,
+        Kind.RUNG: 0,
         Kind.GATE: 12,
         Kind.BOUND: 1,
         Kind.UNTRAINED: 2,
@@ -136,6 +138,24 @@ def test_every_kind_of_trial_is_told_apart(engine: Engine, database_url: str) ->
     assert [epoch for epoch, _ in curve] == [1, 2, 3, 4, 5]
     assert curve[-1][1] == pytest.approx(GOOD["cifar10"] / 1.3222193, abs=1e-6)
     assert all(epoch <= 5 for curve in data.curves.values() for epoch, _ in curve)
+
+
+def test_a_trial_stopped_at_a_rung_is_shown_by_what_it_reached(
+    engine: Engine, database_url: str
+) -> None:
+    with a_search(engine, trials=9) as one:
+        one.end(GOOD, seconds=(10.0, 30.0))
+        number = one.at_rung(0.3, 0.4, 0.5, 0.55)
+    data = collected(database_url)
+    (trial,) = data.by_kind[Kind.RUNG]
+    assert trial.number == number
+    assert (trial.state, trial.value) == ("pruned", pytest.approx(0.55 / 1.3222193, abs=1e-6))
+    assert trial.outcome.startswith("stopped after 4 of 12 epochs: local TPE score 0.4160 can")
+    assert [epoch for epoch, _ in data.curves[number]] == [1, 2, 3, 4]
+    page = ParsedPage(render(data))
+    assert "1 complete and 1 stopped within stage 1." in page.text["history"]
+    # 4 epochs took 6 s, so 8 more would have taken 12; stage 2 takes three times stage 1.
+    assert page.values["savings"] == pytest.approx([1, 12.0, 0, 54.0, 0, 0.0])
 
 
 def test_every_figure_is_drawn_and_described(engine: Engine, database_url: str) -> None:
@@ -251,7 +271,7 @@ def test_all_complete_and_none_pruned(engine: Engine, database_url: str) -> None
     page = ParsedPage(render(collected(database_url)))
     assert "Of 3 ended, 3 complete." in page.text["history"]
     assert "The best score rose from" in page.text["history"]
-    assert "No trial was stopped by gate and bound." in page.text["savings"]
+    assert "No trial was stopped by rungs, gate and bound." in page.text["savings"]
 
 
 def test_equal_scores_have_no_importances(engine: Engine, database_url: str) -> None:

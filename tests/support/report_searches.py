@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from html.parser import HTMLParser
 from typing import Any
 from uuid import UUID
@@ -16,12 +16,14 @@ from sqlalchemy import Engine
 
 from search.file.load import parse_search_text
 from search.file.search_file import SearchFile
-from search.objective.judge import STAGE_2_STEP, Judge, infeasible
+from search.file.sections import RungsSection
+from search.objective.judge import Judge, infeasible
 from search.provenance import DataSource
 from search.score.tpe_score import Lambdas
+from search.study.gains import Gains
 from search.study.past import Past
 from search.study.trial_attributes import TrialAttributes, TrialFacts
-from search.study.verdict import Effort, Ending, SetResult
+from search.study.verdict import STAGE_2_STEP, Effort, Ending, SetResult
 from storage.board import Board
 from storage.records import Claim
 from storage.searches import create_search
@@ -128,6 +130,23 @@ class Told:
             verdict = judge.after_set(results, effort, Past(best_global=to_beat))
             if verdict is not None:
                 break
+        assert verdict is not None, "these accuracies leave the trial open"
+        self._finish(claimed, TrialAttributes(verdict=verdict, facts=FACTS, worker="w"))
+        return claimed.number
+
+    def at_rung(self, *curve: float) -> int:
+        """Stopped within stage 1 of twelve epochs, after these accuracies."""
+        claimed = self.claim()
+        judge = Judge(search=replace(self.search, rungs=RungsSection()), lambdas=LAMBDAS)
+        for epoch, accuracy in enumerate(curve, start=1):
+            self.board.report(claimed, step=epoch, value=judge.local(accuracy))
+        verdict = judge.after_epoch(
+            epoch=len(curve),
+            epochs=12,
+            accuracy=curve[-1],
+            effort=Effort(epochs=len(curve), seconds_stage1=6.0),
+            past=Past(gains={12: Gains(trials=9, mean=(0.0,) * 12, deviation=(0.0,) * 12)}),
+        )
         assert verdict is not None, "these accuracies leave the trial open"
         self._finish(claimed, TrialAttributes(verdict=verdict, facts=FACTS, worker="w"))
         return claimed.number

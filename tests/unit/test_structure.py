@@ -28,7 +28,7 @@ ROOMS_OF_SEARCH: dict[str, set[str]] = {
     "study": {"file", "provenance", "score", "space"},
     "export": {"file", "provenance", "score", "space", "study", "terminal"},
     "objective": {"file", "provenance", "score", "study"},
-    "report": {"file", "objective", "provenance", "score", "space", "study"},
+    "report": {"file", "provenance", "score", "space", "study"},
     "retrain": {"export", "file", "provenance", "score", "terminal"},
     "dashboard": {"export", "file", "study"},
     "worker": {"exit_codes", "file", "logs", "objective", "study"},

@@ -11,14 +11,14 @@ import pytest
 
 from search.file.load import parse_search_text
 from search.file.search_file import SearchFile
-from search.file.sections import BoundSection
-from search.objective.judge import STAGE_2_STEP
+from search.file.sections import BoundSection, RungsSection
 from search.objective.messages import EpochDone, Event, Finished, Job, NotSaved, Saved, Stopped
 from search.objective.simulated_trainer import Rehearsal, RehearsedSetTrainer
 from search.objective.two_stages import Progress, TwoStageObjective
 from search.score.tpe_score import weight
+from search.study.gains import Gains
 from search.study.past import Past
-from search.study.verdict import LONGEST_TEXT, Effort, Ending, SetResult, Verdict
+from search.study.verdict import LONGEST_TEXT, STAGE_2_STEP, Effort, Ending, SetResult, Verdict
 from storage.checkpoints import CheckpointStore
 
 EPOCHS = 3
@@ -245,6 +245,82 @@ def test_the_tighter_bound_stops_earlier_and_says_what_it_took(
     verdict = stopped(0.99)
     assert (verdict.ending, verdict.bound_slack) == (Ending.BOUND, None)
     assert "even with accuracy 1 on the rest" in verdict.outcome
+
+
+def gains(*, mean: float = 0.02, deviation: float = 0.002) -> Past:
+    """As if nine trials had gained that much after each epoch but the last."""
+    found = Gains(trials=9, mean=(mean, mean, 0.0), deviation=(deviation, deviation, 0.0))
+    return Past(gains={EPOCHS: found})
+
+
+@pytest.fixture
+def with_rungs(search: SearchFile) -> SearchFile:
+    return replace(search, rungs=RungsSection(after=2, earliest=0.5, spread=3.0))
+
+
+def test_a_hopeless_trial_stops_within_stage_1_and_says_why(
+    with_rungs: SearchFile, table: Path, tmp_path: Path
+) -> None:
+    events = Run(with_rungs, table, tmp_path)(BAD, past=gains())
+    # The first of three epochs is below `earliest`.
+    assert epochs_of(events) == [("cifar10", 1), ("cifar10", 2)]
+    last = events[-1]
+    assert isinstance(last, Finished)
+    verdict = last.verdict
+    assert (verdict.ending, verdict.value, dict(verdict.results)) == (Ending.RUNG, None, {})
+    reported = [e.report for e in events if isinstance(e, EpochDone)]
+    assert verdict.rung is not None
+    measured = verdict.rung.score
+    assert reported[-1] == (2, measured)  # what the study keeps was measured
+    assert verdict.report is None
+    assert verdict.rung.expected == pytest.approx(measured + 0.02)
+    assert verdict.rung.at_most == pytest.approx(measured + 0.026)
+    # The sampler hears how far below the gate it was expected to end.
+    assert verdict.constraints == {"gate": pytest.approx(0.60 - measured - 0.02)}
+    assert verdict.outcome.startswith("stopped after 2 of 3 epochs: local TPE score 0.")
+    assert "by 9 trials), the gate is 0.60" in verdict.outcome
+    assert len(verdict.outcome) <= LONGEST_TEXT
+    assert verdict.effort.epochs == 2
+
+
+@pytest.mark.parametrize(
+    "past",
+    [
+        gains(mean=0.2),  # on average it would pass
+        gains(deviation=0.1),  # a late bloomer would
+        Past(),  # nobody has been there
+        Past(gains={EPOCHS + 1: gains().gains[EPOCHS]}),  # only trials of another length
+    ],
+)
+def test_a_trial_with_a_chance_goes_on_to_the_gate(
+    with_rungs: SearchFile, table: Path, tmp_path: Path, past: Past
+) -> None:
+    last = Run(with_rungs, table, tmp_path)(BAD, past=past)[-1]
+    assert isinstance(last, Finished)
+    assert last.verdict.ending is Ending.GATE
+
+
+def test_without_rungs_no_past_stops_stage_1(
+    search: SearchFile, table: Path, tmp_path: Path
+) -> None:
+    last = Run(search, table, tmp_path)(BAD, past=gains())[-1]
+    assert isinstance(last, Finished)
+    assert last.verdict.ending is Ending.GATE
+
+
+def test_a_trial_gone_on_with_is_stopped_at_the_same_rung(
+    with_rungs: SearchFile, table: Path, tmp_path: Path
+) -> None:
+    whole = Run(with_rungs, table, tmp_path / "whole")(BAD, past=gains())[-1]
+    run = Run(with_rungs, table, tmp_path / "parts")
+    assert isinstance(run(BAD, past=gains(), stop_after=1)[-1], Stopped)
+    events = run(BAD, past=gains())
+    assert epochs_of(events) == [("cifar10", 2)]
+    last = events[-1]
+    assert isinstance(whole, Finished)
+    assert isinstance(last, Finished)
+    assert last.verdict.rung == whole.verdict.rung
+    assert last.verdict.effort.epochs == 2
 
 
 def test_the_bound_check_can_be_switched_off(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import random
+import statistics
+from dataclasses import replace
 
 import optuna
 import pytest
@@ -11,9 +13,10 @@ from optuna.trial import FrozenTrial, TrialState
 from search.file.load import parse_search_text
 from search.objective.judge import Judge
 from search.score.tpe_score import Lambdas
+from search.study.gains import whole_curve
 from search.study.past import Past, PastReader
 from search.study.trial_attributes import TrialAttributes
-from search.study.verdict import Effort, SetResult
+from search.study.verdict import STAGE_2_STEP, Effort, SetResult
 
 SEARCH = parse_search_text("""\
 study: small
@@ -21,12 +24,13 @@ n_trials: 40
 gate: {dataset: cifar10, threshold: 0.5}
 datasets: [cifar10, mnist]
 bound: {kind: best_seen, after: 2}
+rungs: {after: 3}
 space: {depth: {low: 5, high: 9}}
 """)
 JUDGE = Judge(search=SEARCH, lambdas=Lambdas(theory=20.0, counted=28.0, parameters=8.4))
 
 
-def ended(number: int, **accuracies: float) -> FrozenTrial:
+def ended(number: int, *curve: float, **accuracies: float) -> FrozenTrial:
     results = {name: SetResult(accuracy=a, weights="raw") for name, a in accuracies.items()}
     verdict = JUDGE.after_set(results, Effort(), Past(best_global=2.0))
     assert verdict is not None
@@ -34,16 +38,17 @@ def ended(number: int, **accuracies: float) -> FrozenTrial:
         state=TrialState.COMPLETE if verdict.complete else TrialState.PRUNED,
         value=verdict.value,
         user_attrs=TrialAttributes(verdict=verdict, facts=None).to_flat(),
+        intermediate_values=dict(enumerate(curve, start=1)) | {STAGE_2_STEP + 1: 0.5},
     )
     made.number = number
     return made
 
 
 TRIALS = [
-    ended(0, cifar10=0.4),
-    ended(1, cifar10=0.8, mnist=0.97),
-    ended(2, cifar10=0.9),
-    ended(3, cifar10=0.7, mnist=0.99),
+    ended(0, 0.1, 0.2, 0.3, cifar10=0.4),
+    ended(1, 0.3, 0.5, 0.6, cifar10=0.8, mnist=0.97),
+    ended(2, 0.4, 0.6, 0.7, cifar10=0.9),
+    ended(3, 0.2, 0.4, 0.4, 0.5, cifar10=0.7, mnist=0.99),
 ]
 
 
@@ -64,6 +69,29 @@ def test_it_depends_on_the_trials_alone() -> None:
         for count in range(len(order)):
             reader.read(order[:count])
         assert reader.read(order) == whole
+
+
+def test_gains_are_learned_from_trials_of_equal_length() -> None:
+    reader = PastReader(SEARCH)
+    assert reader.read(TRIALS[:2]).gains == {}  # two are fewer than rungs.after
+    gains = reader.read(TRIALS).gains
+    assert list(gains) == [3]
+    assert gains[3].trials == 3
+    assert gains[3].mean == pytest.approx(((0.2 + 0.3 + 0.3) / 3, 0.1, 0.0))
+    assert gains[3].deviation == pytest.approx((statistics.stdev([0.2, 0.3, 0.3]), 0.0, 0.0))
+    # A later trial of that length is taken in.
+    later = reader.read([*TRIALS, ended(9, 0.1, 0.5, 0.6, cifar10=0.8)]).gains[3]
+    assert (later.trials, later.mean[0]) == (4, pytest.approx((0.2 + 0.3 + 0.3 + 0.5) / 4))
+
+
+def test_a_curve_with_a_hole_teaches_nothing() -> None:
+    assert whole_curve({1: 0.1, 2: 0.2, STAGE_2_STEP: 0.9}, below=STAGE_2_STEP) == (0.1, 0.2)
+    for reports in ({}, {1: 0.1, 3: 0.3}, {2: 0.2}, {1: float("nan")}):
+        assert whole_curve(reports, below=STAGE_2_STEP) is None
+
+
+def test_without_rungs_no_gains_are_computed() -> None:
+    assert PastReader(replace(SEARCH, rungs=None)).read(TRIALS).gains == {}
 
 
 def test_a_trial_that_others_told_gives_its_score_alone() -> None:

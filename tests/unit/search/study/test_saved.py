@@ -13,7 +13,7 @@ from search.study.past import Past
 from search.study.saved import saved_hours
 from search.study.trial_attributes import TrialAttributes
 from search.study.trial_record import TrialRecord
-from search.study.verdict import Effort, SetResult
+from search.study.verdict import Effort, Ending, RungStop, SetResult
 
 SEARCH = parse_search_text("""\
 study: small
@@ -61,6 +61,28 @@ def test_a_trial_is_measured_by_its_own_stage_1() -> None:
     assert "2.00 times its stage 1" in gate.counterfactual
     assert "gate 0.056 (1), bound 0.004 (1)" in found.sentence()
     assert found.to_dict()["by"]["gate"]["counterfactual"] == gate.counterfactual
+
+
+def test_a_rung_saves_the_rest_of_stage_1_and_the_gate_its_stage_2() -> None:
+    stop = RungStop(epoch=3, epochs=12, score=0.3, expected=0.4, at_most=0.45, trials=9)
+    verdict = replace(
+        JUDGE.cannot_train({}, Effort(seconds_stage1=5.0), ending=Ending.DIVERGED, reason=""),
+        ending=Ending.RUNG,
+        rung=stop,
+    )
+    at_rung = replace(GATED, attributes=TrialAttributes(verdict=verdict, facts=None))
+    found = saved_hours([*COMPLETE, at_rung])
+    assert {name: part.stopped for name, part in found.by.items()} == {
+        "rungs": 1,
+        "gate": 0,
+        "bound": 0,
+    }
+    assert found.by["rungs"].hours == pytest.approx(15 / 3600)  # 9 more epochs
+    assert found.by["gate"].hours == pytest.approx(2 * 20 / 3600)  # twice its whole stage 1
+    # Without a complete trial the rungs' part is known, the gate's is not.
+    alone = saved_hours([at_rung])
+    assert (alone.hours, alone.by["rungs"].hours) == (None, pytest.approx(15 / 3600))
+    assert "rungs 0.004 (1), gate ? (0)" in alone.sentence()
 
 
 def test_without_a_complete_trial_it_is_not_known() -> None:

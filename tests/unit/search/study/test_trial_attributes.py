@@ -11,9 +11,11 @@ from optuna.trial import TrialState
 
 from nkat_errors import BadInput
 from search.file.load import parse_search_text
+from search.file.sections import RungsSection
 from search.objective.judge import Judge, infeasible
 from search.provenance import DataSource
 from search.score.tpe_score import Lambdas, weight
+from search.study.gains import Gains
 from search.study.past import Past
 from search.study.trial_attributes import MissingAttribute, TrialAttributes, TrialFacts
 from search.study.trial_record import TrialRecord
@@ -64,6 +66,15 @@ VERDICTS = {
     Ending.GATE: ended(JUDGE.after_set(results("cifar10", cifar10=0.4), EFFORT, Past())),
     Ending.BOUND: ended(
         JUDGE.after_set(results("cifar10", "my.letters-2"), EFFORT, Past(best_global=0.75))
+    ),
+    Ending.RUNG: ended(
+        Judge(search=replace(SEARCH, rungs=RungsSection()), lambdas=LAMBDAS).after_epoch(
+            epoch=6,
+            epochs=12,
+            accuracy=0.4,
+            effort=EFFORT,
+            past=Past(gains={12: Gains(trials=9, mean=(0.1,) * 12, deviation=(0.01,) * 12)}),
+        )
     ),
     Ending.OUT_OF_MEMORY: JUDGE.cannot_train(
         {}, Effort(), ending=Ending.OUT_OF_MEMORY, reason="CUDA [out of] memory\n" + "x" * 500
@@ -138,6 +149,8 @@ def test_constraints_say_what_was_wrong() -> None:
     gate = {ending: verdict.constraints["gate"] for ending, verdict in VERDICTS.items()}
     assert gate[Ending.GATE] == pytest.approx(0.5 - 0.4 / weight(20))
     assert gate[Ending.DIVERGED] < 0
+    # A stop at a rung has the margin it was expected to end with.
+    assert gate[Ending.RUNG] == pytest.approx(0.5 - 0.4 / weight(20) - 0.1)
     assert gate[Ending.OUT_OF_MEMORY] == gate[Ending.INFEASIBLE] == 0.5
     for ending in (Ending.OUT_OF_MEMORY, Ending.DIVERGED, Ending.INFEASIBLE):
         assert VERDICTS[ending].constraints[ending.value] > 0
@@ -158,6 +171,8 @@ def test_constraints_say_what_was_wrong() -> None:
         (Ending.COMPLETE, "tokens", 16.5),
         (Ending.GATE, "accuracy_cifar10", None),
         (Ending.BOUND, "global_bound", None),
+        (Ending.RUNG, "rung_expected", None),
+        (Ending.RUNG, "rung_epoch", 6.5),
         (Ending.INFEASIBLE, "reason", None),
     ],
 )

@@ -1,4 +1,4 @@
-"""The bound in a search file, also as files from before there was this section say it."""
+"""Rungs and bound in a search file, also as files from before there was this section say it."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import pytest
 
 from nkat_errors import BadInput
 from search.file.load import parse_search_text
-from search.file.sections import BoundSection
+from search.file.sections import BoundSection, RungsSection
 
 TEXT = """\
 study: small
@@ -36,6 +36,21 @@ def test_older_files_keep_their_meaning(more: str, kind: str) -> None:
     assert again == found
 
 
+@pytest.mark.parametrize("more", ["", "rungs: false\n", "rungs: null\n"])
+def test_rungs_are_off_unless_named(more: str) -> None:
+    found = parse_search_text(TEXT + more)
+    assert found.rungs is None
+    assert parse_search_text(found.to_yaml()) == found
+
+
+@pytest.mark.parametrize("more", ["rungs: {}\n", "rungs: {after: 5, spread: 2}\n"])
+def test_rungs_are_stored_and_may_change_between_runs(more: str) -> None:
+    found = parse_search_text(TEXT + more)
+    assert found.rungs == RungsSection(**({"after": 5, "spread": 2} if "5" in more else {}))
+    assert parse_search_text(found.to_yaml()) == found
+    assert found.hash() == parse_search_text(TEXT).hash()
+
+
 def test_it_is_stored_and_may_change_between_runs() -> None:
     found = parse_search_text(TIGHT)
     assert found.bound == BoundSection(kind="best_seen", slack=0.004, after=5)
@@ -50,6 +65,8 @@ def test_it_is_stored_and_may_change_between_runs() -> None:
             TIGHT + "service: {bound_check: true}\n",
             "service.bound_check = True: bound.kind = 'best_seen' says the same",
         ),
+        (TEXT + "rungs: true\n", "rungs = True"),
+        (TEXT + "rungs: {after: 1}\n", "rungs.after = 1"),
         (TEXT + "bound: {kind: seen}\n", "bound.kind = 'seen'"),
         (TEXT + "bound: {slack: -0.1}\n", "bound.slack = -0.1"),
         (TEXT + "bound: {slak: 0.1}\n", "unknown key bound.slak; did you mean"),
