@@ -27,6 +27,7 @@ from search.file.search_file import SearchFile
 from search.objective.simulated_trainer import Rehearsal
 from search.rehearsal.faults import Injector, faults_inside
 from search.rehearsal.promises import Promise, Silence, check_promises
+from search.service.live import LiveTrials
 from search.service.orchestrator import NOTE, Orchestrator
 from search.service.progress import SearchProgress
 from search.study.session import Session, opened
@@ -233,7 +234,7 @@ class _Rehearsing:
             console=console,
             title="rehearsal",
             done=0,
-            clock=time.monotonic,
+            live=LiveTrials(board=self._board, search=self._options.search, clock=time.monotonic),
         ) as progress:
             while not self._options.stop:
                 for line in self._pool.tick():

@@ -6,7 +6,7 @@ one whenever a trial ends.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from types import TracebackType
 from typing import Self
 
@@ -14,33 +14,34 @@ from rich.console import Console, Group
 from rich.live import Live
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from search.service.live import LiveTrials
+from search.service.sparkline import sparkline
 from search.study.nearest import AtTheGate
 from search.terminal import duration, plain
 from storage.records import Counts, WorkerRow
 from storage.states import WorkerState
 
 
-class TimeLeft:
-    """Time left from the pace of this run; says nothing before the first trial ended.
+def time_left_s(counts: Counts, recent: Sequence[float], workers: int) -> float | None:
+    """Seconds until the budget is used up, at the pace of the last trials.
+
+    A mean over all trials would lag behind: a sampler that has learnt draws trials of
+    another cost than the first ones, and the first one also compiles the kernels.
 
     Args:
-        done: trials that count already when this run starts.
-        started_at: monotonic seconds.
+        counts: of the search; a trial under way counts as half done.
+        recent: seconds of the trials that ended last.
+        workers: that work at the same time.
     """
-
-    def __init__(self, *, done: int, started_at: float) -> None:
-        self._done_before = done
-        self._started_at = started_at
-
-    def estimate_s(self, counts: Counts, now: float) -> float | None:
-        fresh = counts.done - self._done_before
-        if fresh <= 0:
-            return None
-        return (now - self._started_at) / fresh * (counts.budget - counts.done)
+    if not recent:
+        return None
+    left = counts.budget - counts.done
+    left_trials = left - min(counts.running, left) / 2
+    return sum(recent) / len(recent) * left_trials / max(workers, 1)
 
 
-def worker_line(row: WorkerRow) -> str:
-    """`worker cuda:0: trial 12, stage 1, cifar10, epoch 3`."""
+def worker_line(row: WorkerRow, live: LiveTrials) -> str:
+    """`cuda:0 on vm: trial 12, stage 1, cifar10 epoch 3 of 12  ▁▃▅ 0.475 (gate 0.6)`."""
     where = f"{row.device} on {row.host}"
     if row.trial is None:
         return (
@@ -49,9 +50,16 @@ def worker_line(row: WorkerRow) -> str:
     parts = [f"trial {row.trial}"]
     if row.attempt and row.attempt > 1:
         parts.append(f"attempt {row.attempt}")
-    if row.stage:
-        parts += [f"stage {row.stage}", f"{row.dataset} epoch {row.epoch}"]
-    return f"{where}: " + ", ".join(parts)
+    trial = live.running().get(row.trial)
+    if row.stage and row.dataset:
+        planned = live.epochs(trial.params, row.dataset) if trial else None
+        of = "" if planned is None else f" of {planned}"
+        parts += [f"stage {row.stage}", f"{row.dataset} epoch {row.epoch}{of}"]
+    line = f"{where}: " + ", ".join(parts)
+    if trial is None or not trial.curve:
+        return line
+    score, gate = trial.curve[-1], live.threshold
+    return f"{line}  {sparkline(trial.curve, top=gate)} {score:.3f} (gate {gate:g})"
 
 
 class SearchProgress:
@@ -61,16 +69,13 @@ class SearchProgress:
         console: where.
         title: what runs.
         done: trials that count already.
-        clock: monotonic seconds.
+        live: what trials under way have reached.
     """
 
-    def __init__(
-        self, *, console: Console, title: str, done: int, clock: Callable[[], float]
-    ) -> None:
+    def __init__(self, *, console: Console, title: str, done: int, live: LiveTrials) -> None:
         self._console = console
         self._title = title
-        self._clock = clock
-        self._left = TimeLeft(done=done, started_at=clock())
+        self._live_trials = live
         self._shown = done
         self._warned = ""
         self._bar = Progress(
@@ -120,7 +125,9 @@ class SearchProgress:
         if warning and warning != self._warned:
             self._console.print(plain(f"WARNING: {warning}", "bold yellow"), soft_wrap=True)
             self._warned = warning
-        left_s = self._left.estimate_s(counts, self._clock())
+        alive = sum(row.state is WorkerState.ALIVE for row in workers)
+        ended = self._live_trials.ended(counts.done)
+        left_s = time_left_s(counts, ended.seconds, alive)
         left = "" if left_s is None else f"about {duration(left_s)} left"
         facts = self._facts(counts, best)
         if self._live is not None:
@@ -128,7 +135,10 @@ class SearchProgress:
             lines = [plain(facts)]
             if gate is not None:
                 lines.append(plain(gate.short()))
-            lines += [plain("  " + worker_line(worker), "dim") for worker in workers]
+            if ended.saved:
+                lines.append(plain(ended.saved))
+            lines += [plain(f"  {worker_line(row, self._live_trials)}") for row in workers]
+            lines += [plain(f"  {line}", "dim") for line in ended.newest]
             self._live.update(Group(self._bar, *lines))
         elif counts.done != self._shown:
             parts = [f"{counts.done}/{counts.budget} trials", facts, gate and gate.short(), left]

@@ -17,6 +17,7 @@ from nkat_errors import NkatError
 from search.file.search_file import SearchFile
 from search.service.dashboard_process import DashboardProcess
 from search.service.ends import Ends
+from search.service.live import LiveTrials
 from search.service.orchestrator import NOTE, Orchestrator
 from search.service.progress import SearchProgress
 from search.study.session import Session
@@ -99,7 +100,7 @@ def run_to_end(
             console=console,
             title=session.record.study_name,
             done=session.board.counts().done,
-            clock=time.monotonic,
+            live=LiveTrials(board=session.board, search=session.search, clock=time.monotonic),
         ) as progress:
             return _watch(session, orchestrator, pool, progress, plan.ends, stop, console, page)
     finally:

@@ -6,10 +6,8 @@ from typing import Any
 
 from rich.console import Console
 
-from search.service.progress import SearchProgress
 from search.service.status import tables
 from search.study.nearest import AtTheGate
-from storage.records import Counts
 
 COUNTS = {
     "budget": 50, "done": 11, "leased": 2, "open": 37, "complete": 1, "pruned": 10, "running": 2,
@@ -62,17 +60,3 @@ def test_outcomes_are_text_and_numbers_are_whole() -> None:
         assert number in text
     assert "best gate margin -0.0440 (trial 3: accuracy 0.7351, needs 0.7933)" in text
     assert "stopping early saved 0.100 device-hours" in text
-
-
-def test_progress_shows_the_gate_and_a_warning_once() -> None:
-    console = Console(width=80)
-    search = SearchProgress(console=console, title="t", done=0, clock=lambda: 0.0)
-    with console.capture() as captured, search as progress:
-        for done in (11, 12):
-            now = Counts(**(COUNTS | {"done": done}))
-            progress.update(now, None, [], gate=GATE, warning="[/] nothing passes")
-    lines = captured.get().splitlines()
-    assert lines[0] == "WARNING: [/] nothing passes"
-    assert len([line for line in lines if "WARNING" in line]) == 1
-    assert [line.split(" trials")[0] for line in lines[1:]] == ["11/50", "12/50"]
-    assert all("best gate margin -0.0440" in line for line in lines[1:])
