@@ -71,7 +71,6 @@ def status(folder: Path, *where: object) -> dict[str, Any]:
 
 def run_until_stage_2_of_the_second_trial(folder: Path, state: str) -> None:
     """`run`, and then everything killed with SIGKILL."""
-    run = started(*RUN, "--state-dir", state, folder=folder)
     checkpoints = folder / state / "checkpoints"
 
     def under_way() -> bool:
@@ -79,17 +78,15 @@ def run_until_stage_2_of_the_second_trial(folder: Path, state: str) -> None:
         saved = checkpoints.glob("*/trial-000001/*.ckpt")
         return any(int(path.stem) > 8 for path in saved)
 
-    try:
-        wait_for("stage 2 of the second trial", under_way, 180)
-    finally:
-        # The worker first: its trial stays leased, as when the machine is switched off.
-        family = psutil.Process(run.pid).children(recursive=True)
-        for process in [*(p for p in family if "worker" in p.cmdline()), run, *family]:
-            with contextlib.suppress(psutil.NoSuchProcess):
-                process.kill()
-        run.wait()
-        assert run.stderr is not None
-        run.stderr.close()
+    with started(*RUN, "--state-dir", state, folder=folder) as run:
+        try:
+            wait_for("stage 2 of the second trial", under_way, 180)
+        finally:
+            # The worker first: its trial stays leased, as when the machine is switched off.
+            family = psutil.Process(run.pid).children(recursive=True)
+            for process in [*(p for p in family if "worker" in p.cmdline()), run, *family]:
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    process.kill()
 
 
 def test_a_search_killed_here_is_continued_there(folder: Path) -> None:
