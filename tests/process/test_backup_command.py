@@ -56,8 +56,8 @@ def folder() -> Iterator[Path]:
         yield path
 
 
-def done(folder: Path, *arguments: object) -> str:
-    return nkat_command.done(nkat(*arguments, folder=folder))
+def done(folder: Path, *arguments: object, cold: bool = False) -> str:
+    return nkat_command.done(nkat(*arguments, folder=folder, cold=cold))
 
 
 def refused(folder: Path, *arguments: object) -> str:
@@ -89,6 +89,7 @@ def run_until_stage_2_of_the_second_trial(folder: Path, state: str) -> None:
                     process.kill()
 
 
+@pytest.mark.slow
 def test_a_search_killed_here_is_continued_there(folder: Path) -> None:
     run_until_stage_2_of_the_second_trial(folder, "a")
     made = json.loads(
@@ -144,8 +145,8 @@ def test_restored_on_another_server_and_back(
     done(folder, "backup", "one", "--storage", database_url)
     done(folder, "restore", "one", *there)
     assert status(folder, *there)["budget"] == 3
-    done(folder, "backup", "two", *there)
-    done(folder, "restore", "two", "--state-dir", "c")
+    done(folder, "backup", "two", *there, cold=True)
+    done(folder, "restore", "two", "--state-dir", "c", cold=True)
     assert status(folder, "--state-dir", "c")["study"] == "moved"
 
 

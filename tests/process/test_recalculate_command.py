@@ -94,6 +94,7 @@ def test_what_it_finds_says_and_leaves(folder):
     assert float((answers == test.labels).double().mean()) == shades.runs[0].accuracy
 
 
+@pytest.mark.slow
 def test_killed_twice_it_ends_in_the_same_bits(folder):
     arguments = [folder / "best.yaml", "--epochs-factor", 12]
     whole = recalculate(*arguments, "--out", folder / "whole" / "best.yaml", folder=folder)

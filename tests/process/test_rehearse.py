@@ -97,6 +97,7 @@ def workers_of(folder: Path) -> list[int]:
     return found
 
 
+@pytest.mark.slow
 def test_every_fault_fires_and_every_promise_holds(folder: Path) -> None:
     options = ["--trials", "30", "--workers", "3", "--seed", "5", "--faults", FAULTS]
     code, report, messages = rehearse(folder, *options, "--lease-s", "2", "--epoch-s", "0.01")
@@ -110,6 +111,7 @@ def test_every_fault_fires_and_every_promise_holds(folder: Path) -> None:
     assert not list(folder.glob("nkat-rehearsal-*"))
 
 
+@pytest.mark.slow
 def test_faults_of_the_training_itself_are_recorded(folder: Path) -> None:
     keep = folder / "kept"
     keep.mkdir(mode=0o755)
@@ -123,6 +125,7 @@ def test_faults_of_the_training_itself_are_recorded(folder: Path) -> None:
         assert words in logs
 
 
+@pytest.mark.slow
 def test_a_table_answers_and_a_table_that_changes_is_found_out(folder: Path) -> None:
     table = folder / "table.csv"
     write_table(table)

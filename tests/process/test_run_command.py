@@ -45,6 +45,7 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
+@pytest.mark.slow
 def test_a_whole_search_ends_with_a_best_yaml_that_trains_to_the_same_scores(
     folder: Path, database_url: str
 ) -> None:
@@ -92,6 +93,7 @@ def test_a_whole_search_ends_with_a_best_yaml_that_trains_to_the_same_scores(
     assert load_best(folder / "best.yaml").params == best.params
 
 
+@pytest.mark.slow
 def test_ctrl_c_ends_cleanly_and_the_same_command_goes_on(folder: Path, database_url: str) -> None:
     run = ("run", "--config", "search.yaml", "--dashboard-port", "0")
     engine = make_engine(database_url)

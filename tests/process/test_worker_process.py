@@ -36,6 +36,7 @@ def params_of(tested: Service, number: int) -> dict[str, object]:
     return dict(row.params)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("stage", "dataset"), [("1", "cifar10"), ("2", "fashion_mnist")], ids=["stage 1", "stage 2"]
 )
@@ -82,6 +83,7 @@ def test_ctrl_c_does_the_same_with_its_own_exit_code(database_url: str, tmp_path
         assert tested.attempts_of(0) == [Attempt.HANDED_BACK]
 
 
+@pytest.mark.slow
 def test_a_worker_that_comes_back_too_late_is_refused_and_goes_on(
     database_url: str, tmp_path: Path
 ) -> None:
@@ -105,6 +107,7 @@ def test_a_worker_that_comes_back_too_late_is_refused_and_goes_on(
         assert "given up" in tested.log(0)
 
 
+@pytest.mark.slow
 def test_a_killed_training_child_costs_an_attempt_not_the_worker(
     database_url: str, tmp_path: Path
 ) -> None:
@@ -169,6 +172,7 @@ def test_the_same_failure_twice_gives_a_trial_up_and_the_budget_stays_exact(
         tested.check_exact()
 
 
+@pytest.mark.slow
 def test_a_database_restart_costs_no_trial_and_no_worker(
     database_url: str, tmp_path: Path, postgres: EmbeddedPostgres
 ) -> None:

@@ -103,6 +103,7 @@ def test_a_truncated_checkpoint_is_the_same(database_url: str, tmp_path: Path) -
         assert "damaged" in tested.log(1)
 
 
+@pytest.mark.slow
 def test_an_outage_of_the_database_is_not_the_childs_silence(
     database_url: str, tmp_path: Path, postgres: EmbeddedPostgres
 ) -> None:
@@ -124,6 +125,7 @@ def test_an_outage_of_the_database_is_not_the_childs_silence(
         assert (counts.failed_attempts, counts.lost, counts.attempts) == (0, 0, 1)
 
 
+@pytest.mark.slow
 def test_bad_input_is_said_even_when_the_lease_was_lost_meanwhile(
     database_url: str, tmp_path: Path
 ) -> None:
@@ -157,6 +159,7 @@ def has_child(worker: subprocess.Popen[str]) -> bool:
     return True
 
 
+@pytest.mark.slow
 def test_a_checkpoint_folder_that_works_again_is_used_again(
     database_url: str, tmp_path: Path
 ) -> None:
@@ -182,6 +185,7 @@ def test_a_checkpoint_folder_that_works_again_is_used_again(
         assert log.count("checkpoints work again") == 1
 
 
+@pytest.mark.slow
 def test_each_event_is_one_line_in_the_log(database_url: str, tmp_path: Path) -> None:
     flaky = Rehearsal(epoch_s=0.1, epochs=4)
     with service(database_url, tmp_path, search_file(trials=2), flaky) as tested:
@@ -199,6 +203,7 @@ def test_each_event_is_one_line_in_the_log(database_url: str, tmp_path: Path) ->
         assert log.count("complete: Global TPE score") == 2
 
 
+@pytest.mark.slow
 def test_a_lost_trial_is_one_line_in_the_orchestrators_log(
     database_url: str, tmp_path: Path
 ) -> None:

@@ -51,6 +51,7 @@ def nkat(
 
     Args:
         cold: start it as a shell does; else in a process that has its imports already.
+            Each command is started so at least once, here or by `started`.
     """
     variables = environment(storage=storage, env=env)
     if cold:

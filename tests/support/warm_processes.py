@@ -31,8 +31,9 @@ CONTEXT.set_forkserver_preload(
         "search.service.status",
         "search.worker.serve",
         "storage.backup",
-        # What those import when they are used.
+        # What those import when they are used; torch's optimisers bring in its compiler.
         "alembic.command",
+        "model.data.synthetic",
         "model.network.vit",
         "optuna.samplers._tpe.sampler",
         "pandas",
@@ -41,6 +42,7 @@ CONTEXT.set_forkserver_preload(
         "rich.table",
         "search.objective.torch_trainer",
         "sqlalchemy.dialects.postgresql.psycopg2",
+        "torch._dynamo",
         # `python -m pytest -n 0`: each child imports its parent's main module.
         "pytest",
     ]
