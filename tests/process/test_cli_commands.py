@@ -278,6 +278,24 @@ def test_one_command_does_not_load_what_the_others_need():
     assert done.stdout.strip() == "2 []"
 
 
+def test_a_bad_file_or_field_is_said_before_torch_is_loaded():
+    probe = (
+        "import sys; from search.cli import main; "
+        "lines = ('train --config no.yaml', 'train --embed-dim 100', 'smoke --config no.yaml', "
+        "'recalculate no.yaml', 'verify no.yaml', 'describe --config no.yaml'); "
+        "print([main(line.split()) for line in lines], 'torch' in sys.modules)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", probe],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        check=True,
+        env=environment(),
+    )
+    assert done.stdout.strip() == "[2, 2, 2, 2, 2, 2] False"
+
+
 def test_a_short_run_without_warmup_uses_half_of_it(images):
     quick = ["--embed-dim", 32, "--depth", 1, "--limit", 60, "--data-dir", images, "--json"]
     done = nkat("train", "--epochs", 1, "--validation", 50, *quick)

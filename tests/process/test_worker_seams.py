@@ -137,7 +137,7 @@ def test_bad_input_is_said_even_when_the_lease_was_lost_meanwhile(
             wait_for("the child", lambda: has_child(worker))
             child = training_child(worker)
             wait_for("torch", lambda: any("libtorch" in m.path for m in child.memory_maps()))
-            time.sleep(3)  # for the rest of its imports: then it waits for a job
+            wait_for("the end of its imports", lambda: sleeps(child))  # it waits for a job
             child.suspend()
             tested.board.set_state("run")
             wait_for("the parameters", lambda: any(t.params for t in tested.board.trials()))
@@ -149,6 +149,15 @@ def test_bad_input_is_said_even_when_the_lease_was_lost_meanwhile(
             assert worker.wait(60) == 2
         last = log.read_text().splitlines()[-1]
         assert "nowhere" in last
+
+
+def sleeps(process: psutil.Process) -> bool:
+    """Whether it does nothing for half a second; one that only gets no core is no sleeper."""
+    for _ in range(10):
+        if process.status() != psutil.STATUS_SLEEPING:
+            return False
+        time.sleep(0.05)
+    return True
 
 
 def has_child(worker: subprocess.Popen[str]) -> bool:
