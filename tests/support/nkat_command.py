@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from warm_processes import run_command
+from warm_processes import run_command, warm_up
 
 ROOT = Path(__file__).parents[2]
 LIMIT_S = 300
@@ -86,6 +86,7 @@ def started(
         stdout: `subprocess.PIPE` where its results are to be read.
         log: its messages go into that file; else they are to be read from its pipe.
     """
+    warm_up()
     with ExitStack() as stack, hangups_heard():
         process = subprocess.Popen(
             command(*arguments),

@@ -13,6 +13,7 @@ from typing import Any
 
 import psutil
 from nkat_command import command, environment
+from warm_processes import warm_up
 
 from search.file.load import parse_search_text
 from search.file.search_file import SearchFile
@@ -150,6 +151,7 @@ class Service:
 
 @contextmanager
 def service(url: str, folder: Path, search: SearchFile, plan: Rehearsal) -> Iterator[Service]:
+    warm_up()
     engine = make_engine(url)
     create_search(
         engine,

@@ -7,6 +7,7 @@ process with a pid, an exit code and signals of its own.
 
 from __future__ import annotations
 
+import functools
 import multiprocessing
 import os
 import subprocess
@@ -47,6 +48,16 @@ CONTEXT.set_forkserver_preload(
         "pytest",
     ]
 )
+
+
+@functools.cache
+def warm_up() -> None:
+    """Returns when the imports are done (once, 3 seconds of CPU): whoever watches something
+    that goes on meanwhile calls it before that starts."""
+    process = CONTEXT.Process(target=os.getpid)
+    process.start()
+    process.join()
+    process.close()
 
 
 def run_command(
