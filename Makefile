@@ -28,8 +28,11 @@ endif
 search: $(VENV)/.installed
 	$(BIN)/nkat-search run $(ARGS)
 
+# The tests start hundreds of processes: they keep compiled modules, even where containers
+# turn that off.  One test after the other goes to whichever process is free (tests/conftest.py).
+test: export PYTHONDONTWRITEBYTECODE =
 test: $(VENV)/.installed-dev
-	$(BIN)/python -m pytest -n logical --maxprocesses 4 --dist worksteal \
+	$(BIN)/python -m pytest -n auto --dist load --maxschedchunk 1 \
 	  -m "not gpu and not compose and not browser" $(TESTS)
 
 lint: $(VENV)/.installed-dev

@@ -35,11 +35,25 @@ TEMPLATE = "with_tables"
 _numbers = itertools.count()
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """One process of pytest more than cores (but 4 at most), because many tests wait: for a
+    lease to end, for a process to start."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return min((cores or 1) + 1, 4)
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Several processes share the tests: the long ones come first, so that none is left
     to one process alone at the end."""
     if hasattr(config, "workerinput"):
-        items.sort(key=lambda item: item.get_closest_marker("process") is None)
+        items.sort(key=_starts_late)
+
+
+def _starts_late(item: pytest.Item) -> int:
+    ranks = ("slow", "process", "postgres")
+    found = [rank for rank, name in enumerate(ranks) if item.get_closest_marker(name)]
+    return min(found, default=len(ranks))
 
 
 @pytest.fixture(scope="session")

@@ -95,6 +95,11 @@ def recalculate(
 
     from nkat_errors import BadInput
     from search.export.best_reading import load_best
+
+    if epochs_factor is not None and not (epochs_factor > 0 and math.isfinite(epochs_factor)):
+        raise BadInput(f"--epochs-factor {epochs_factor:g}: must be a number > 0")
+    best = load_best(file)
+    # They load torch, which takes seconds: what is wrong with the file is said at once.
     from search.retrain.recalculation import (
         RecalculationRequest,
         changed_settings,
@@ -105,9 +110,6 @@ def recalculate(
     )
     from search.retrain.recalculation_report import print_result
 
-    if epochs_factor is not None and not (epochs_factor > 0 and math.isfinite(epochs_factor)):
-        raise BadInput(f"--epochs-factor {epochs_factor:g}: must be a number > 0")
-    best = load_best(file)
     out = out or default_out(file)
     request = RecalculationRequest(
         path=file,

@@ -64,6 +64,13 @@ def smoke(
     """
     from search.export.configuration import choose
     from search.retrain.entries import entries_of, with_options
+
+    model_fields, train_fields = split_recipe(recipe)
+    given = {"epochs": EPOCHS} | train_fields
+    chosen = choose(config, model=model_fields, train=given)
+    (entry,) = entries_of(chosen, dataset or chosen.gate[0])
+    entry = with_options(entry, given=given, limit=limit, synthetic=synthetic)
+    # It loads torch, which takes seconds: what is said above is said at once.
     from search.retrain.epoch_progress import StepLines
     from search.retrain.training_run import (
         RunSpec,
@@ -75,11 +82,6 @@ def smoke(
         train_once,
     )
 
-    model_fields, train_fields = split_recipe(recipe)
-    given = {"epochs": EPOCHS} | train_fields
-    chosen = choose(config, model=model_fields, train=given)
-    (entry,) = entries_of(chosen, dataset or chosen.gate[0])
-    entry = with_options(entry, given=given, limit=limit, synthetic=synthetic)
     if "warmup" in given:
         require_warmup_fits(recipe_on(chosen.train, entry, flip=True), entry.name)
     place = choose_device(device)

@@ -110,7 +110,6 @@ def train(
     from nkat_errors import BadInput
     from search.export.configuration import choose
     from search.outputs import check_output
-    from search.retrain.comparison import TrainRequest, agrees, print_report, retrain
     from search.retrain.entries import entries_of, with_options
 
     if out is not None:
@@ -130,6 +129,9 @@ def train(
         )
         for entry in entries_of(chosen, dataset)
     ]
+    # It loads torch, which takes seconds: what is said above is said at once.
+    from search.retrain.comparison import TrainRequest, agrees, print_report, retrain
+
     recorded_seed = 0
     if chosen.best is not None:
         recorded_seed = chosen.best.provenance.seed

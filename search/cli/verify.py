@@ -51,10 +51,12 @@ def verify(
     """
     from nkat_errors import BadInput
     from search.export.best_reading import load_best
+
+    best = load_best(file)
+    # They load torch, which takes seconds: what is wrong with the file is said at once.
     from search.retrain.verification import differences, print_verification
     from search.retrain.verification import verify as train_again
 
-    best = load_best(file)
     notes = note_console()
     if best.kind == "nearest":
         say_warnings([f"{file} is no best.yaml: {best.headline()}"])

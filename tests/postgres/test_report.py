@@ -324,6 +324,7 @@ one would make a limit in wall time fail at random."""
 MOST_BYTES = 5_000_000
 
 
+@pytest.mark.slow
 def test_five_thousand_trials_in_time_and_size(
     engine: Engine, database_url: str, tmp_path: Path
 ) -> None:

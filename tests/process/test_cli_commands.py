@@ -83,7 +83,8 @@ def test_every_option_of_the_source_line_is_heard():
 
 def test_source_line_trains(images, tmp_path):
     out = tmp_path / "result.json"
-    done = nkat("train", *SOURCE_LINE, *QUICK, "--data-dir", images, "--runs", 2, "--out", out)
+    line = ("train", *SOURCE_LINE, *QUICK, "--data-dir", images, "--runs", 2, "--out", out)
+    done = nkat(*line, cold=True)
     assert done.returncode == 0, done.stderr
     found = json.loads(out.read_text())
     (row,) = found["sets"]
@@ -117,7 +118,7 @@ def test_formal_recalculation_trains_on_all_and_reads_the_test_images(images):
 def test_smoke_says_go_or_no_go(images, options, code, word):
     fixed = "--warmup 0.5 --embed-dim 64 --depth 1 --mixup 0 --cutmix 0"
     options = shlex.split(f"{options} {fixed}")
-    done = nkat("smoke", *options, "--data-dir", images)
+    done = nkat("smoke", *options, "--data-dir", images, cold=bool(code))
     assert done.returncode == code, done.stdout + done.stderr
     lines = done.stdout.splitlines()
     assert lines[-1].startswith(word)
@@ -183,7 +184,7 @@ def test_explain_shows_the_arithmetic():
     assert [round(need["accuracy"], 4) for need in found["needs"]] == [0.7933, 0.9256]
     assert round(found["forecast"], 3) == 0.592
     assert round(found["forecast_lambda"], 1) == 11.2
-    text = nkat("explain", env={"COLUMNS": "200"}).stdout
+    text = nkat("explain", env={"COLUMNS": "200"}, cold=True).stdout
     for word in ("0.7933", "0.9256", "0.7563", "0.592", "11.2", "1.3222"):
         assert word in text
 
@@ -195,7 +196,8 @@ def test_describe_shows_tokens_parameters_and_three_lambdas():
     assert found["lambdas"]["theory"] == 20
     assert found["lambdas"]["counted"] == 28
     assert found["slow_on_gpu"] == {}
-    assert "MLP 384->768->384" in nkat("describe", env={"COLUMNS": "200"}).stdout
+    shown = nkat("describe", env={"COLUMNS": "200"}, cold=True)
+    assert "MLP 384->768->384" in shown.stdout
 
 
 def test_describe_says_what_a_gpu_would_train_step_by_step():
@@ -247,14 +249,14 @@ def test_help_says_range_unit_and_default_of_a_field():
 
 
 def test_version():
-    done = nkat("--version")
+    done = nkat("--version", cold=True)
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.startswith(f"nkat-search {importlib.metadata.version('nkat-search')}")
 
 
 def test_schema_is_printed_or_written(tmp_path):
     shipped = (ROOT / "configs/search.schema.json").read_text()
-    assert nkat("schema").stdout == shipped
+    assert nkat("schema", cold=True).stdout == shipped
     out = tmp_path / "new" / "schema.json"
     assert nkat("schema", "--out", out).returncode == 0
     assert out.read_text() == shipped
@@ -275,6 +277,24 @@ def test_one_command_does_not_load_what_the_others_need():
         env=environment(),
     )
     assert done.stdout.strip() == "2 []"
+
+
+def test_a_bad_file_or_field_is_said_before_torch_is_loaded():
+    probe = (
+        "import sys; from search.cli import main; "
+        "lines = ('train --config no.yaml', 'train --embed-dim 100', 'smoke --config no.yaml', "
+        "'recalculate no.yaml', 'verify no.yaml', 'describe --config no.yaml'); "
+        "print([main(line.split()) for line in lines], 'torch' in sys.modules)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", probe],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        check=True,
+        env=environment(),
+    )
+    assert done.stdout.strip() == "[2, 2, 2, 2, 2, 2] False"
 
 
 def test_a_short_run_without_warmup_uses_half_of_it(images):
@@ -328,7 +348,7 @@ def test_data_check_says_what_is_here(images):
     rows = {row["name"]: row for row in json.loads(done.stdout)}
     assert rows["cifar10"]["train_size"] == 300
     assert rows["mnist"]["path"] is None
-    assert nkat("data", "check", "cifar10", "--data-dir", images).returncode == 0
+    assert nkat("data", "check", "cifar10", "--data-dir", images, cold=True).returncode == 0
 
 
 def test_a_damaged_set_is_said_beside_the_good_ones(images, tmp_path):

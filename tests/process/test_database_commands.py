@@ -79,40 +79,31 @@ def test_a_signal_ends_the_command_and_its_server(
 ) -> None:
     if command[0] != "create":
         make(folder, "--state-dir", "s")
-    process = started(*command, "--state-dir", "s", folder=folder)
-    try:
+    with started(*command, "--state-dir", "s", folder=folder) as process:
         # `create` is hit while it starts the server and waits for it.
         pid = server_pid(folder)
         process.send_signal(number)
         _, said = process.communicate(timeout=60)
-    finally:
-        process.kill()
     assert process.returncode == 128 + number, said
     assert said == ""
     wait_until_gone(pid)
 
 
 def test_a_closed_terminal_stops_run_and_its_server(folder: Path) -> None:
-    run = started(
-        "run", "--config", "search.yaml", "--dashboard-port", "0", "--state-dir", "s",
-        folder=folder,
-    )  # fmt: skip
-    try:
+    options = ("--config", "search.yaml", "--dashboard-port", "0", "--state-dir", "s")
+    with started("run", *options, folder=folder) as run:
         pid = server_pid(folder)
         run.send_signal(signal.SIGHUP)
         run.communicate(timeout=90)
-    finally:
-        run.kill()
     assert run.returncode == 130
     wait_until_gone(pid)
 
 
 def test_the_server_of_a_killed_command_is_stopped_by_the_next(folder: Path) -> None:
     make(folder, "--state-dir", "s")
-    watching = started("status", "--watch", "--state-dir", "s", folder=folder)
-    pid = server_pid(folder)
-    watching.kill()
-    watching.communicate()
+    with started("status", "--watch", "--state-dir", "s", folder=folder) as watching:
+        pid = server_pid(folder)
+        watching.kill()
     assert psutil.pid_exists(pid)
     done(nkat("status", "--state-dir", "s", folder=folder))
     wait_until_gone(pid)

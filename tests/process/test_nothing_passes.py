@@ -42,6 +42,7 @@ service: {{lease_s: 10}}
 call = partial(nkat, env={"COLUMNS": "80"})
 
 
+@pytest.mark.slow
 def test_run_ends_with_the_arithmetic_and_nearest_yaml(tmp_path: Path, database_url: str) -> None:
     (tmp_path / "search.yaml").write_text(SEARCH)
     run = ("run", "--config", "search.yaml", "--dashboard-port", "0", "--out", "out/best.yaml")
@@ -89,6 +90,7 @@ def test_run_ends_with_the_arithmetic_and_nearest_yaml(tmp_path: Path, database_
     assert "recorded on validation images: none" in table.stdout
 
 
+@pytest.mark.slow
 def test_a_result_that_does_not_come_back_is_exit_code_1(
     tmp_path: Path, database_url: str
 ) -> None:
@@ -102,7 +104,8 @@ def test_a_result_that_does_not_come_back_is_exit_code_1(
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     odd = ("export", "--out", "[/]/[bold].yaml")
-    assert "[/]/[bold].yaml" in call(*odd, folder=tmp_path, storage=database_url).stdout
+    shown = call(*odd, folder=tmp_path, storage=database_url, cold=True).stdout
+    assert "[/]/[bold].yaml" in shown
     two = call("export", "--top", "3", folder=tmp_path, storage=database_url)
     assert two.returncode == 0
     assert "--top 3: 1 written" in two.stderr

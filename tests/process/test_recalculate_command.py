@@ -94,6 +94,7 @@ def test_what_it_finds_says_and_leaves(folder):
     assert float((answers == test.labels).double().mean()) == shades.runs[0].accuracy
 
 
+@pytest.mark.slow
 def test_killed_twice_it_ends_in_the_same_bits(folder):
     arguments = [folder / "best.yaml", "--epochs-factor", 12]
     whole = recalculate(*arguments, "--out", folder / "whole" / "best.yaml", folder=folder)
@@ -102,13 +103,12 @@ def test_killed_twice_it_ends_in_the_same_bits(folder):
     out, work = folder / "killed" / "best.yaml", folder / "work"
     arguments += ["--out", out, "--work-dir", work, "--checkpoint-every", 0]
     for number in (0, 2):
-        child = started("recalculate", *arguments, *CPU, folder=folder)
-        wait_for(
-            f"a checkpoint of training {number}",
-            lambda n=number: any(work.glob(f"trainings-*/trial-{n:06d}/*.ckpt")),
-        )
-        child.send_signal(signal.SIGKILL)
-        child.communicate()
+        with started("recalculate", *arguments, *CPU, folder=folder) as child:
+            wait_for(
+                f"a checkpoint of training {number}",
+                lambda n=number: any(work.glob(f"trainings-*/trial-{n:06d}/*.ckpt")),
+            )
+            child.kill()
         assert child.returncode == -signal.SIGKILL
         assert not out.exists()
     assert len(list((work / "results").iterdir())) == 2
@@ -196,13 +196,9 @@ def test_bad_input_is_one_sentence_before_anything_is_trained(folder, arguments,
 
 def test_a_work_folder_of_another_plan_or_process_is_refused(folder):
     arguments = [folder / "best.yaml", "--work-dir", folder / "work"]
-    child = started("recalculate", *arguments, *CPU, "--runs", 9, folder=folder)
-    try:
+    with started("recalculate", *arguments, *CPU, "--runs", 9, folder=folder):
         wait_for("its plan", (folder / "work" / "plan.json").exists)
         assert "another process" in told(recalculate(*arguments, folder=folder))
-    finally:
-        child.kill()
-        child.communicate()
     refused = told(recalculate(*arguments, folder=folder))
     assert "holds another recalculation (seeds is [7, 8, 9" in refused
     assert "--work-dir" in refused

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
 import subprocess
-import sys
-import tempfile
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from nkat_command import nkat, open_folder
 
 from search.rehearsal.faults import INSIDE, KINDS, Injector, parse_rates
 
@@ -30,36 +27,30 @@ space:
 
 @pytest.fixture
 def folder() -> Iterator[Path]:
-    """Short and open, for a database server that runs as another user under root."""
-    made = Path(tempfile.mkdtemp(prefix="nkat-faults-"))
-    made.chmod(0o755)
-    (made / "search.yaml").write_text(SEARCH)
-    yield made
-    shutil.rmtree(made, ignore_errors=True)
+    with open_folder(SEARCH) as path:
+        yield path
 
 
 def rehearse(folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "search", "rehearse", "--config", str(folder / "search.yaml"),
-         *options],
-        capture_output=True,
-        text=True,
-        timeout=400,
-        env={**os.environ, "TMPDIR": str(folder), "OMP_NUM_THREADS": "1"},
-        check=False,
-    )  # fmt: skip
+    line = ("rehearse", "--config", "search.yaml", *options)
+    return nkat(*line, folder=folder, env={"TMPDIR": str(folder)})
 
 
 @pytest.mark.process
 @pytest.mark.postgres
 @pytest.mark.slow
 def test_all_faults_fire_in_fifty_trials(folder: Path) -> None:
-    done = rehearse(folder, "--faults", "all", "--workers", "3", "--lease-s", "2", "--json")
-    assert done.returncode == 0, done.stderr
-    report = json.loads(done.stdout)
+    for _ in range(2):
+        done = rehearse(folder, "--faults", "all", "--workers", "3", "--lease-s", "2", "--json")
+        assert done.returncode == 0, done.stderr
+        report = json.loads(done.stdout)
+        assert report["held"]
+        assert set(report["not_fired"]) == {*KINDS, *INSIDE} - set(report["faults"])
+        # Those inside are drawn: 2 of 100 rehearsals miss one, so a second one decides.
+        assert set(report["not_fired"]) <= set(INSIDE)
+        if not report["not_fired"]:
+            break
     assert report["not_fired"] == []
-    assert set(report["faults"]) == {*KINDS, *INSIDE}
-    assert report["held"]
 
 
 @pytest.mark.process

@@ -36,7 +36,7 @@ def test_the_command_writes_a_page_and_says_so(
     with told(engine, report_search(trials=40)) as one:
         mixed_search(one)
         best = one.board.best()
-    made = nkat("report", "--json", folder=tmp_path, storage=database_url)
+    made = nkat("report", "--json", folder=tmp_path, storage=database_url, cold=True)
     said = json.loads(done(made))
     assert made.stderr == ""
     page = tmp_path / "report.html"
@@ -69,6 +69,7 @@ def test_bad_input_is_one_sentence(tmp_path: Path, engine: Engine, database_url:
     assert not (tmp_path / "report.html").exists()
 
 
+@pytest.mark.slow
 def test_run_leaves_a_page_beside_best_yaml(tmp_path: Path, database_url: str) -> None:
     (tmp_path / "search.yaml").write_text(SEARCH.replace("THRESHOLD", "0.01"))
     ended = nkat(*RUN, folder=tmp_path, storage=database_url)
@@ -82,6 +83,7 @@ def test_run_leaves_a_page_beside_best_yaml(tmp_path: Path, database_url: str) -
     assert "Cut down" in text[""]
 
 
+@pytest.mark.slow
 def test_a_page_that_cannot_be_written_is_a_warning(tmp_path: Path, database_url: str) -> None:
     (tmp_path / "search.yaml").write_text(SEARCH.replace("THRESHOLD", "1.2"))
     mine = tmp_path / "out/report.html"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import signal
-import time
 from pathlib import Path
 
 import pytest
@@ -15,6 +14,7 @@ from model.network.cost import model_cost
 from search.export.best_reading import load_best
 from storage.board import Board
 from storage.engine import make_engine
+from storage.searches import list_searches
 
 pytestmark = [pytest.mark.process, pytest.mark.postgres]
 
@@ -45,6 +45,7 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
+@pytest.mark.slow
 def test_a_whole_search_ends_with_a_best_yaml_that_trains_to_the_same_scores(
     folder: Path, database_url: str
 ) -> None:
@@ -105,35 +106,28 @@ def test_a_whole_search_ends_with_a_best_yaml_that_trains_to_the_same_scores(
     assert "tinny" in wrong.stderr
 
 
+@pytest.mark.slow
 def test_ctrl_c_ends_cleanly_and_the_same_command_goes_on(folder: Path, database_url: str) -> None:
+    lines = SEARCH.splitlines(keepends=True)
+    two_sets = [line for line in lines if "fashion" not in line and "letters" not in line]
+    (folder / "search.yaml").write_text("".join(two_sets))
     run = ("run", "--config", "search.yaml", "--dashboard-port", "0")
-    first = started(*run, "--grace", "10", folder=folder, storage=database_url)
     engine = make_engine(database_url)
-    try:
-        deadline = time.monotonic() + 120
-        board = None
-        while board is None:
-            try:
-                board = Board(engine=engine, study_name="tiny")
-            except Exception:
-                assert time.monotonic() < deadline
-                time.sleep(0.2)
+    with started(*run, "--grace", "10", folder=folder, storage=database_url) as first:
+        wait_for("the study", lambda: bool(list_searches(engine)), 120)
+        board = Board(engine=engine, study_name="tiny")
         wait_for("a trial under way", lambda: board.counts().running > 0, 120)
         first.send_signal(signal.SIGINT)
         first.communicate(timeout=60)
-        assert first.returncode == 130
-        assert board.counts().running == 0
-        second = nkat(*run, folder=folder, storage=database_url)
-        assert second.returncode in (0, 1), second.stderr  # 1: nothing happened to pass
-        counts = board.counts()
-        assert counts.done == 3
-        assert counts.lost == counts.failed_attempts == 0
-        board.close()
-    finally:
-        if first.poll() is None:
-            first.kill()
-            first.wait()
-        engine.dispose()
+    assert first.returncode == 130
+    assert board.counts().running == 0
+    second = nkat(*run, folder=folder, storage=database_url)
+    assert second.returncode in (0, 1), second.stderr  # 1: nothing happened to pass
+    counts = board.counts()
+    assert counts.done == 3
+    assert counts.lost == counts.failed_attempts == 0
+    board.close()
+    engine.dispose()
 
 
 def test_another_file_under_the_same_name_is_refused_with_the_difference(

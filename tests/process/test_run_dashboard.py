@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import os
 import socket
 import subprocess
-import sys
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import psutil
 import pytest
+from nkat_command import started
 from process_helpers import wait_for
 
 pytestmark = [pytest.mark.process, pytest.mark.postgres]
@@ -32,25 +30,10 @@ service: {lease_s: 10}
 """
 
 
-@contextmanager
-def running(folder: Path, url: str, port: int) -> Iterator[subprocess.Popen[bytes]]:
+def running(folder: Path, url: str, port: int) -> AbstractContextManager[subprocess.Popen[str]]:
     (folder / "search.yaml").write_text(SEARCH)
-    values = {k: v for k, v in os.environ.items() if not k.startswith("NKAT_")}
-    with (folder / "run.log").open("wb") as log:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "search", "run", "--config", "search.yaml", "--grace", "1",
-             "--dashboard-port", str(port)],
-            cwd=folder,
-            env=values | {"NKAT_STORAGE": url},
-            stdout=log,
-            stderr=log,
-        )  # fmt: skip
-    try:
-        yield process
-    finally:
-        if process.poll() is None:
-            process.kill()
-        process.wait()
+    options = ("--config", "search.yaml", "--grace", "1", "--dashboard-port", port)
+    return started("run", *options, folder=folder, storage=url, log=folder / "run.log")
 
 
 def said(folder: Path) -> str:

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import io
 import json
-import os
 import signal
 import subprocess
-import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pytest
+from nkat_command import nkat, started
 from process_helpers import wait_for
 from rich.console import Console
 
@@ -25,19 +27,11 @@ QUICK = ["--dataset", "cifar10", "--embed-dim", "32", "--depth", "1", "--warmup"
 QUICK += ["--device", "cpu"]
 
 
-def environment() -> dict[str, str]:
-    clean = {k: v for k, v in os.environ.items() if not k.startswith("NKAT_")}
-    return clean | {"OMP_NUM_THREADS": "1", "COLUMNS": "200"}
-
-
-def command(*arguments: object) -> list[str]:
-    return [sys.executable, "-m", "search", "train", *QUICK, *map(str, arguments)]
+WIDE = {"COLUMNS": "200"}
 
 
 def train(*arguments: object) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        command(*arguments), capture_output=True, text=True, timeout=300, env=environment()
-    )
+    return nkat("train", *QUICK, *arguments, env=WIDE)
 
 
 @pytest.fixture
@@ -89,19 +83,12 @@ def test_looking_at_an_output_changes_no_file(images: Path) -> None:
     assert {path.name for path in images.iterdir()} == {"cifar10.npz", "result.json"}
 
 
+@dataclass
 class Started:
-    """A `train` under way, its stderr in a file."""
+    """A `train` under way, its messages in a file."""
 
-    def __init__(self, folder: Path, *arguments: object) -> None:
-        self.log = folder / "stderr.log"
-        with self.log.open("w") as log:
-            self.process = subprocess.Popen(
-                command("--data-dir", folder, *arguments),
-                stdout=subprocess.PIPE,
-                stderr=log,
-                text=True,
-                env=environment(),
-            )
+    process: subprocess.Popen[str]
+    log: Path
 
     def wait_to_say(self, words: str) -> None:
         wait_for(words, lambda: words in self.log.read_text())
@@ -109,39 +96,47 @@ class Started:
     def end(self) -> str:
         out, _ = self.process.communicate(timeout=60)
         assert "Traceback" not in self.log.read_text()
-        return str(out)
+        return out
+
+
+@contextmanager
+def training(folder: Path, *arguments: object) -> Iterator[Started]:
+    log = folder / "stderr.log"
+    line = ("train", *QUICK, "--data-dir", folder, *arguments)
+    with started(*line, folder=folder, env=WIDE, stdout=subprocess.PIPE, log=log) as process:
+        yield Started(process, log)
 
 
 def test_a_result_that_finds_no_room_after_all_is_printed(images: Path) -> None:
     out = images / "results" / "result.json"
-    started = Started(images, "--epochs", 3, "--out", out)
-    started.wait_to_say("epoch 1/3")
-    out.parent.write_text("in the way")
-    printed = started.end()
-    assert started.process.returncode == 1
-    assert "could not be written after all" in started.log.read_text()
+    with training(images, "--epochs", 3, "--out", out) as train:
+        train.wait_to_say("epoch 1/3")
+        out.parent.write_text("in the way")
+        printed = train.end()
+    assert train.process.returncode == 1
+    assert "could not be written after all" in train.log.read_text()
     report = json.loads(printed[printed.index("\n{") :])
     assert report["sets"][0]["epochs"] == 3
 
 
 def test_ctrl_c_says_where_it_was(images: Path) -> None:
-    started = Started(images, "--epochs", 5000)
-    started.wait_to_say("epoch 2/5000")
-    started.process.send_signal(signal.SIGINT)
-    assert started.end() == ""
-    assert started.process.returncode == 130
-    last = started.log.read_text().splitlines()[-1]
+    with training(images, "--epochs", 5000) as train:
+        train.wait_to_say("epoch 2/5000")
+        train.process.send_signal(signal.SIGINT)
+        assert train.end() == ""
+    assert train.process.returncode == 130
+    last = train.log.read_text().splitlines()[-1]
     assert last.startswith("nkat-search: interrupted in epoch ")
     assert "/5000 of cifar10" in last
 
 
 def test_ctrl_c_keeps_the_runs_that_have_ended(images: Path) -> None:
     out = images / "result.json"
-    started = Started(images, "--epochs", 20, "--runs", 50, "--out", out)
-    started.wait_to_say("cifar10 2/50: epoch 1/20")
-    started.process.send_signal(signal.SIGINT)
-    printed = started.end()
-    assert started.process.returncode == 130
+    with training(images, "--epochs", 20, "--runs", 50, "--out", out) as train:
+        train.wait_to_say("cifar10 2/50: epoch 1/20")
+        train.process.send_signal(signal.SIGINT)
+        printed = train.end()
+    assert train.process.returncode == 130
     assert "interrupted in epoch" in printed
     report = json.loads(out.read_text())
     assert 1 <= len(report["sets"][0]["runs"]) < 50

@@ -19,9 +19,9 @@ REVISION = {"NKAT_REVISION": "0123456789ab", "COLUMNS": "150"}
 pytestmark = pytest.mark.process
 
 
-def verify(folder, *arguments, env=REVISION):
+def verify(folder, *arguments, env=REVISION, cold=False):
     line = ("verify", "best.yaml", "--device", "cpu", "--data-dir", ".", *arguments)
-    return nkat(*line, folder=folder, env=env)
+    return nkat(*line, folder=folder, env=env, cold=cold)
 
 
 @pytest.fixture
@@ -50,7 +50,7 @@ def folder(tmp_path, monkeypatch):
 
 
 def test_an_honest_file_reproduces_exactly(folder):
-    ended = verify(folder)
+    ended = verify(folder, cold=True)
     assert ended.returncode == 0, ended.stderr
     assert "Reproduced: every accuracy is exactly the recorded one." in ended.stdout
     plain = json.loads(verify(folder, "--json").stdout)

@@ -10,7 +10,17 @@ from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
-from process_helpers import LEASE_S, Service, search_file, service, training_child, wait_for
+from process_helpers import (
+    FAST,
+    LEASE_S,
+    QUICK,
+    SLOW,
+    Service,
+    search_file,
+    service,
+    training_child,
+    wait_for,
+)
 
 from search.objective.simulated_trainer import Rehearsal
 from search.space import Choices, Space
@@ -20,20 +30,13 @@ from storage.states import Attempt
 
 pytestmark = [pytest.mark.process, pytest.mark.postgres]
 
-SLOW = Rehearsal(epoch_s=0.2, epochs=8)
-"""Leaves time to hit an epoch under way."""
-QUICK = Rehearsal(epoch_s=0.0, epochs=2)
-
-
-def attempts_of(tested: Service, number: int) -> list[Attempt]:
-    return [a.outcome for a in tested.board.attempts() if a.number == number]
-
 
 def params_of(tested: Service, number: int) -> dict[str, object]:
     (row,) = [t for t in tested.board.trials() if t.number == number]
     return dict(row.params)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("stage", "dataset"), [("1", "cifar10"), ("2", "fashion_mnist")], ids=["stage 1", "stage 2"]
 )
@@ -47,11 +50,11 @@ def test_a_killed_workers_trial_goes_on_elsewhere_with_the_same_parameters(
         child = training_child(first)
         first.kill()
         wait_for("the child to die with its parent", lambda: not child.is_running(), 5)
-        tested.start()
+        tested.start(FAST)
         tested.wait_until_done()
         tested.check_exact()
         assert params_of(tested, 0) == before
-        assert attempts_of(tested, 0) == [Attempt.LOST, Attempt.COMPLETE]
+        assert tested.attempts_of(0) == [Attempt.LOST, Attempt.COMPLETE]
         second = tested.board.attempts()[1]
         assert second.first_stage == stage  # stage 1 is not repeated
         assert "attempt 2" in tested.log(1)
@@ -63,10 +66,10 @@ def test_sigterm_saves_and_hands_the_trial_back(database_url: str, tmp_path: Pat
         tested.wait_for_epoch("1", "cifar10", 1)
         first.terminate()
         assert first.wait(20) == 128 + signal.SIGTERM
-        assert attempts_of(tested, 0) == [Attempt.HANDED_BACK]
+        assert tested.attempts_of(0) == [Attempt.HANDED_BACK]
         counts = tested.board.counts()
         assert (counts.waiting, counts.failed_attempts, counts.lost) == (1, 0, 0)
-        tested.start()  # at once: nobody has to wait for a lease
+        tested.start(FAST)  # at once: nobody has to wait for a lease
         tested.wait_until_done()
         tested.check_exact()
 
@@ -77,9 +80,10 @@ def test_ctrl_c_does_the_same_with_its_own_exit_code(database_url: str, tmp_path
         tested.wait_for_epoch("1", "cifar10", 1)
         first.send_signal(signal.SIGINT)
         assert first.wait(20) == 128 + signal.SIGINT
-        assert attempts_of(tested, 0) == [Attempt.HANDED_BACK]
+        assert tested.attempts_of(0) == [Attempt.HANDED_BACK]
 
 
+@pytest.mark.slow
 def test_a_worker_that_comes_back_too_late_is_refused_and_goes_on(
     database_url: str, tmp_path: Path
 ) -> None:
@@ -90,30 +94,31 @@ def test_a_worker_that_comes_back_too_late_is_refused_and_goes_on(
         other = tested.start()
         wait_for(
             "another worker to take the trial",
-            lambda: len(attempts_of(tested, 0)) == 2,
+            lambda: len(tested.attempts_of(0)) == 2,
             LEASE_S * 6 + 20,
         )
         wait_for("the other's result", lambda: tested.board.counts().done >= 1)
         sleeper.send_signal(signal.SIGCONT)
         tested.wait_until_done()
         tested.check_exact()
-        assert attempts_of(tested, 0)[0] is Attempt.LOST
+        assert tested.attempts_of(0)[0] is Attempt.LOST
         assert tested.board.counts().late == 1
         assert sleeper.wait(30) == other.wait(30) == 0
         assert "given up" in tested.log(0)
 
 
+@pytest.mark.slow
 def test_a_killed_training_child_costs_an_attempt_not_the_worker(
     database_url: str, tmp_path: Path
 ) -> None:
-    with service(database_url, tmp_path, search_file(trials=2), SLOW) as tested:
+    with service(database_url, tmp_path, search_file(trials=1), SLOW) as tested:
         worker = tested.start()
         tested.wait_for_epoch("1", "cifar10", 2)
         training_child(worker).kill()
         tested.wait_until_done()
         tested.check_exact()
         assert worker.wait(30) == 0
-        assert attempts_of(tested, 0) == [Attempt.FAILED, Attempt.COMPLETE]
+        assert tested.attempts_of(0) == [Attempt.FAILED, Attempt.COMPLETE]
         assert "SIGKILL" in tested.board.attempts()[0].reason
 
 
@@ -121,7 +126,7 @@ def test_a_hanging_training_is_ended_and_retried(database_url: str, tmp_path: Pa
     search = search_file(trials=1, stall_s=2.0, max_worker_failures=10)
     with service(database_url, tmp_path, search, SLOW) as tested:
         worker = tested.start(Rehearsal(epoch_s=0.0, epochs=3, hang_rate=1.0))
-        wait_for("the stall to be seen", lambda: attempts_of(tested, 0)[:1] == [Attempt.FAILED])
+        wait_for("the stall to be seen", lambda: tested.attempts_of(0)[:1] == [Attempt.FAILED])
         worker.kill()
         worker.wait()
         tested.start(QUICK)
@@ -167,6 +172,7 @@ def test_the_same_failure_twice_gives_a_trial_up_and_the_budget_stays_exact(
         tested.check_exact()
 
 
+@pytest.mark.slow
 def test_a_database_restart_costs_no_trial_and_no_worker(
     database_url: str, tmp_path: Path, postgres: EmbeddedPostgres
 ) -> None:

@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
-import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
 import pytest
-from process_helpers import LEASE_S, Service, search_file, service, training_child, wait_for
+from nkat_command import done, nkat, started
+from process_helpers import (
+    LEASE_S,
+    QUICK,
+    SLOW,
+    Service,
+    search_file,
+    service,
+    training_child,
+    wait_for,
+)
 
 from search.objective.simulated_trainer import Rehearsal
 from search.objective.two_stages import Progress
@@ -23,13 +30,6 @@ from storage.embedded import EmbeddedPostgres
 from storage.states import Attempt
 
 pytestmark = [pytest.mark.process, pytest.mark.postgres]
-
-SLOW = Rehearsal(epoch_s=0.2, epochs=8)
-QUICK = Rehearsal(epoch_s=0.0, epochs=2)
-
-
-def attempts_of(tested: Service, number: int) -> list[Attempt]:
-    return [a.outcome for a in tested.board.attempts() if a.number == number]
 
 
 def store_of(tested: Service) -> CheckpointStore:
@@ -86,7 +86,7 @@ def test_a_checkpoint_that_cannot_be_loaded_is_a_warning_and_a_fresh_start(
         assert store.save(0, payload(store))
         assert tested.start(QUICK).wait(60) == 0
         tested.check_exact()
-        assert attempts_of(tested, 0) == [Attempt.HANDED_BACK, Attempt.COMPLETE]
+        assert tested.attempts_of(0) == [Attempt.HANDED_BACK, Attempt.COMPLETE]
         assert "trial 0 starts again" in tested.log(1)
 
 
@@ -99,22 +99,25 @@ def test_a_truncated_checkpoint_is_the_same(database_url: str, tmp_path: Path) -
         for path in store_of(tested).files():
             path.write_bytes(path.read_bytes()[:-20])
         assert tested.start(QUICK).wait(60) == 0
-        assert attempts_of(tested, 0) == [Attempt.HANDED_BACK, Attempt.COMPLETE]
+        assert tested.attempts_of(0) == [Attempt.HANDED_BACK, Attempt.COMPLETE]
         assert "damaged" in tested.log(1)
 
 
+@pytest.mark.slow
 def test_an_outage_of_the_database_is_not_the_childs_silence(
     database_url: str, tmp_path: Path, postgres: EmbeddedPostgres
 ) -> None:
     stall_s = 2.0
-    # An epoch takes less than the stall's limit, the outage several times that.
-    plan = Rehearsal(epoch_s=0.05, epochs=150)
-    with service(database_url, tmp_path, search_file(trials=1, stall_s=stall_s), plan) as tested:
+    # An epoch takes less than the stall's limit, the outage several times that, stage 1 longer
+    # still; the gate lets nothing pass, so that the search ends then.
+    plan = Rehearsal(epoch_s=0.05, epochs=300)
+    search = search_file(trials=1, stall_s=stall_s, threshold=0.75)
+    with service(database_url, tmp_path, search, plan) as tested:
         worker = tested.start()
         tested.wait_for_epoch("1", "cifar10", 2)
         child = training_child(worker).pid
         postgres.restart(pause_s=3 * stall_s)
-        tested.wait_for_epoch("2", "mnist", 2)
+        tested.wait_for_epoch("1", "cifar10", 150)
         assert training_child(worker).pid == child
         tested.wait_until_done()
         tested.check_exact()
@@ -122,34 +125,19 @@ def test_an_outage_of_the_database_is_not_the_childs_silence(
         assert (counts.failed_attempts, counts.lost, counts.attempts) == (0, 0, 1)
 
 
-@contextmanager
-def real_worker(tested: Service, *options: str) -> Iterator[subprocess.Popen[bytes]]:
-    """A worker that would train for real."""
-    command = [sys.executable, "-m", "search", "worker", "--study", "tested", "--device", "cpu"]
-    command += ["--checkpoint-dir", str(tested.folder / "checkpoints"), *options]
-    with (tested.folder / "real.log").open("wb") as log:
-        worker = subprocess.Popen(
-            command, stdout=log, stderr=log, env={**os.environ, "NKAT_STORAGE": tested.url}
-        )
-    try:
-        yield worker
-    finally:
-        if worker.poll() is None:
-            worker.send_signal(signal.SIGCONT)
-            worker.kill()
-        worker.wait()
-
-
+@pytest.mark.slow
 def test_bad_input_is_said_even_when_the_lease_was_lost_meanwhile(
     database_url: str, tmp_path: Path
 ) -> None:
     with service(database_url, tmp_path, search_file(trials=1), QUICK) as tested:
         tested.board.set_state("pause", "until the child is ready")
-        with real_worker(tested, "--data-dir", str(tmp_path / "nowhere")) as worker:
+        options = [*tested.worker_options, "--data-dir", "nowhere"]  # it would train for real
+        log = tmp_path / "real.log"
+        with started("worker", *options, folder=tmp_path, storage=database_url, log=log) as worker:
             wait_for("the child", lambda: has_child(worker))
             child = training_child(worker)
             wait_for("torch", lambda: any("libtorch" in m.path for m in child.memory_maps()))
-            time.sleep(3)  # for the rest of its imports: then it waits for a job
+            wait_for("the end of its imports", lambda: sleeps(child))  # it waits for a job
             child.suspend()
             tested.board.set_state("run")
             wait_for("the parameters", lambda: any(t.params for t in tested.board.trials()))
@@ -159,11 +147,20 @@ def test_bad_input_is_said_even_when_the_lease_was_lost_meanwhile(
             wait_for("the lease to be over", lambda: bool(tested.board.reap(LEASE_S)), 30)
             worker.send_signal(signal.SIGCONT)
             assert worker.wait(60) == 2
-        last = (tmp_path / "real.log").read_text().splitlines()[-1]
+        last = log.read_text().splitlines()[-1]
         assert "nowhere" in last
 
 
-def has_child(worker: subprocess.Popen[bytes]) -> bool:
+def sleeps(process: psutil.Process) -> bool:
+    """Whether it does nothing for half a second; one that only gets no core is no sleeper."""
+    for _ in range(10):
+        if process.status() != psutil.STATUS_SLEEPING:
+            return False
+        time.sleep(0.05)
+    return True
+
+
+def has_child(worker: subprocess.Popen[str]) -> bool:
     try:
         training_child(worker)
     except (AssertionError, psutil.Error):
@@ -171,6 +168,7 @@ def has_child(worker: subprocess.Popen[bytes]) -> bool:
     return True
 
 
+@pytest.mark.slow
 def test_a_checkpoint_folder_that_works_again_is_used_again(
     database_url: str, tmp_path: Path
 ) -> None:
@@ -184,7 +182,7 @@ def test_a_checkpoint_folder_that_works_again_is_used_again(
 
         wait_for("a refused checkpoint", lambda: bool(troubles()))
         assert "checkpoints are off" in troubles()[0]
-        shown = status(database_url)
+        shown = done(nkat("status", storage=database_url, env={"COLUMNS": "200"}))
         assert "checkpoints are off" in " ".join(shown.split())
         blocked.unlink()
         wait_for("a checkpoint", lambda: bool(store_of(tested).files()))
@@ -196,17 +194,7 @@ def test_a_checkpoint_folder_that_works_again_is_used_again(
         assert log.count("checkpoints work again") == 1
 
 
-def status(url: str) -> str:
-    done = subprocess.run(
-        [sys.executable, "-m", "search", "status"],
-        env={**os.environ, "NKAT_STORAGE": url, "COLUMNS": "200"},
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    return done.stdout
-
-
+@pytest.mark.slow
 def test_each_event_is_one_line_in_the_log(database_url: str, tmp_path: Path) -> None:
     flaky = Rehearsal(epoch_s=0.1, epochs=4)
     with service(database_url, tmp_path, search_file(trials=2), flaky) as tested:
@@ -224,26 +212,21 @@ def test_each_event_is_one_line_in_the_log(database_url: str, tmp_path: Path) ->
         assert log.count("complete: Global TPE score") == 2
 
 
+@pytest.mark.slow
 def test_a_lost_trial_is_one_line_in_the_orchestrators_log(
     database_url: str, tmp_path: Path
 ) -> None:
     with service(database_url, tmp_path, search_file(trials=1), SLOW) as tested:
         worker = tested.start()
         tested.wait_for_epoch("1", "cifar10", 1)
-        log_path = tmp_path / "orchestrator.log"
-        with log_path.open("wb") as log:
-            orchestrator = subprocess.Popen(
-                [sys.executable, "-m", "search", "orchestrate", "--study", "tested"],
-                stdout=log,
-                stderr=log,
-                env={**os.environ, "NKAT_STORAGE": database_url},
-            )
-        try:
-            wait_for("the orchestrator", lambda: "watching over" in log_path.read_text())
+        log = tmp_path / "orchestrator.log"
+        with started(
+            "orchestrate", "--study", "tested", folder=tmp_path, storage=database_url, log=log
+        ) as orchestrator:
+            wait_for("the orchestrator", lambda: "watching over" in log.read_text())
             worker.kill()
-            wait_for("the reaping", lambda: "no beat from" in log_path.read_text(), 30)
+            wait_for("the reaping", lambda: "no beat from" in log.read_text(), 30)
             time.sleep(LEASE_S)  # for a second line, if there were one
-            assert log_path.read_text().count("no beat from") == 1
-        finally:
+            assert log.read_text().count("no beat from") == 1
             orchestrator.terminate()
             orchestrator.wait(30)

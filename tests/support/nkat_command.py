@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
+
+from warm_processes import run_command, warm_up
 
 ROOT = Path(__file__).parents[2]
 LIMIT_S = 300
 """Time for one command, on a busy machine."""
+COLD = bool(os.environ.get("COLD_COMMANDS"))
+"""Start every command as a shell does, imports and all (COLD_COMMANDS=1 make test)."""
 
 TINY_TRAINING = """
 model: {embed_dim: 32, depth: 1, dropout_attn: 0.0, dropout_embed: 0.0, conv_stem: tiny}
@@ -40,31 +45,75 @@ def nkat(
     folder: Path = ROOT,
     storage: str | None = None,
     env: Mapping[str, str] | None = None,
+    cold: bool = COLD,
 ) -> subprocess.CompletedProcess[str]:
-    """Runs a command to its end; whatever happens, it shows no traceback."""
-    ended = subprocess.run(
-        command(*arguments),
-        cwd=folder,
-        env=environment(storage=storage, env=env),
-        capture_output=True,
-        text=True,
-        timeout=LIMIT_S,
-        check=False,
-    )
+    """Runs a command to its end; whatever happens, it shows no traceback.
+
+    Args:
+        cold: start it as a shell does; else in a process that has its imports already.
+            Each command is started so at least once, here or by `started`.
+    """
+    variables = environment(storage=storage, env=env)
+    if cold:
+        ended = subprocess.run(
+            command(*arguments),
+            cwd=folder,
+            env=variables,
+            capture_output=True,
+            text=True,
+            timeout=LIMIT_S,
+            check=False,
+        )
+    else:
+        words = [str(argument) for argument in arguments]
+        ended = run_command(words, folder=folder, env=variables, limit_s=LIMIT_S)
     assert "Traceback" not in ended.stderr, ended.stderr
     return ended
 
 
-def started(*arguments: object, folder: Path, storage: str | None = None) -> subprocess.Popen[str]:
-    """A command under way; its messages are to be read, its results are not."""
-    return subprocess.Popen(
-        command(*arguments),
-        cwd=folder,
-        env=environment(storage=storage),
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+@contextmanager
+def started(
+    *arguments: object,
+    folder: Path,
+    storage: str | None = None,
+    env: Mapping[str, str] | None = None,
+    stdout: int = subprocess.DEVNULL,
+    log: Path | None = None,
+) -> Iterator[subprocess.Popen[str]]:
+    """A command under way, to be sent signals; killed when the context ends.
+
+    Args:
+        stdout: `subprocess.PIPE` where its results are to be read.
+        log: its messages go into that file; else they are to be read from its pipe.
+    """
+    warm_up()
+    with ExitStack() as stack, hangups_heard():
+        process = subprocess.Popen(
+            command(*arguments),
+            cwd=folder,
+            env=environment(storage=storage, env=env),
+            stdout=stdout,
+            stderr=stack.enter_context(log.open("w")) if log else subprocess.PIPE,
+            text=True,
+        )
+    with process:
+        try:
+            yield process
+        finally:
+            if process.poll() is None:
+                process.send_signal(signal.SIGCONT)
+                process.kill()
+
+
+@contextmanager
+def hangups_heard() -> Iterator[None]:
+    """Commands started meanwhile are ended by SIGHUP, also when pytest runs under nohup:
+    an ignored signal stays ignored in the program that is started, a handled one does not."""
+    before = signal.signal(signal.SIGHUP, lambda _number, _frame: None)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGHUP, before)
 
 
 def done(ended: subprocess.CompletedProcess[str]) -> str:

@@ -6,7 +6,6 @@ inside the transaction: the windows in which other systems lose trials.
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import signal
 from collections.abc import Callable, Iterator
@@ -20,6 +19,7 @@ import sqlalchemy as sa
 from optuna.samplers import RandomSampler, TPESampler
 from optuna.trial import Trial, TrialState
 from sqlalchemy import Engine
+from warm_processes import CONTEXT
 
 from storage.board import Board
 from storage.engine import make_engine
@@ -28,18 +28,6 @@ from storage.searches import create_search
 
 STUDY = "a study"
 JOIN_S = 60
-
-_context = multiprocessing.get_context("forkserver")
-# All that a child would import late: on a busy machine that is seconds a child.
-_context.set_forkserver_preload(
-    [
-        "storage.board",
-        "alembic.command",
-        "optuna.samplers._tpe.sampler",
-        "psycopg2.extras",
-        "sqlalchemy.dialects.postgresql.psycopg2",
-    ]
-)
 
 
 class FakeClock:
@@ -96,7 +84,7 @@ def drain(board: Board, worker: Any, *, state: TrialState = TrialState.COMPLETE)
 
 def start(function: Callable[..., None], *arguments: Any) -> BaseProcess:
     """Run a module-level function in a fresh process."""
-    process = _context.Process(target=function, args=arguments, daemon=True)
+    process = CONTEXT.Process(target=function, args=arguments, daemon=True)
     process.start()
     return process
 

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import psutil
+from nkat_command import command, environment
+from warm_processes import warm_up
 
 from search.file.load import parse_search_text
 from search.file.search_file import SearchFile
@@ -20,8 +21,14 @@ from search.objective.simulated_trainer import Rehearsal
 from storage.board import Board
 from storage.engine import make_engine
 from storage.searches import create_search
+from storage.states import Attempt
 
 LEASE_S = 3.0
+SLOW = Rehearsal(epoch_s=0.2, epochs=8)
+"""Leaves time to hit an epoch under way."""
+FAST = Rehearsal(epoch_s=0.0, epochs=8)
+"""Goes on from the checkpoints of `SLOW`, without its waiting."""
+QUICK = Rehearsal(epoch_s=0.0, epochs=2)
 SEARCH = """
 study: tested
 n_trials: {trials}
@@ -83,26 +90,33 @@ class Service:
     workers: list[subprocess.Popen[bytes]] = field(default_factory=list)
 
     def start(self, plan: Rehearsal | None = None, *extra: str) -> subprocess.Popen[bytes]:
-        command = [sys.executable, "-m", "search", "worker", "--study", "tested"]
-        command += ["--device", "cpu", "--checkpoint-dir", str(self.folder / "checkpoints")]
-        command += ["--rehearsal", (plan or self.plan).to_json(), "--with-parent", *extra]
-        log = self.log_path(len(self.workers)).open("wb")
-        with log:
+        plan = plan or self.plan
+        options = [*self.worker_options, "--rehearsal", plan.to_json(), "--with-parent", *extra]
+        with self.log_path(len(self.workers)).open("wb") as log:
             worker = subprocess.Popen(
-                command,
+                command("worker", *options),
                 stdout=log,
                 stderr=log,
-                env={**os.environ, "NKAT_STORAGE": self.url},
+                env=environment(storage=self.url),
                 start_new_session=True,
             )
         self.workers.append(worker)
         return worker
+
+    @property
+    def worker_options(self) -> list[str]:
+        folder = self.folder / "checkpoints"
+        return ["--study", "tested", "--device", "cpu", "--checkpoint-dir", str(folder)]
 
     def log_path(self, index: int) -> Path:
         return self.folder / f"worker-{index}.log"
 
     def log(self, index: int) -> str:
         return self.log_path(index).read_text()
+
+    def attempts_of(self, number: int) -> list[Attempt]:
+        """How the attempts of a trial ended, in order."""
+        return [a.outcome for a in self.board.attempts() if a.number == number]
 
     def wait_for_epoch(self, stage: str, dataset: str, epoch: int) -> None:
         """Until some worker has saved that epoch (or a later one of the set)."""
@@ -137,6 +151,7 @@ class Service:
 
 @contextmanager
 def service(url: str, folder: Path, search: SearchFile, plan: Rehearsal) -> Iterator[Service]:
+    warm_up()
     engine = make_engine(url)
     create_search(
         engine,
@@ -159,7 +174,7 @@ def service(url: str, folder: Path, search: SearchFile, plan: Rehearsal) -> Iter
         engine.dispose()
 
 
-def training_child(worker: subprocess.Popen[bytes]) -> psutil.Process:
+def training_child(worker: subprocess.Popen[Any]) -> psutil.Process:
     """The worker's child that trains."""
     for child in psutil.Process(worker.pid).children():
         if "spawn_main" in " ".join(child.cmdline()):

@@ -69,6 +69,7 @@ class Ours:
                 yield name, place.view(flat)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("embed_dim", "heads", "mlp_ratio", "clip", "shapes"),
     [

@@ -188,6 +188,7 @@ def test_an_epoch_equals_the_plain_twins(changes: dict[str, Any], optimizer: Opt
             assert float((momentum - want).norm() / want.norm()) < 1e-3, names[parameter]
 
 
+@pytest.mark.slow
 @OPTIMIZERS
 def test_a_resumed_run_goes_on_to_the_bit(recipe: TrainConfig) -> None:
     config = small(dropout_attn=0.2, dropout_embed=0.1)
@@ -270,6 +271,7 @@ def test_every_step_and_epoch_draws_other_dropout() -> None:
     assert not torch.equal(inputs[1] == 0, inputs[2] == 0)
 
 
+@pytest.mark.slow
 def test_an_engine_serves_another_run_of_its_shape_and_the_first_one_notices() -> None:
     config = small()
     train = images(config, count=8)
