@@ -35,6 +35,8 @@ COMMANDS = (
     "restore",
     "recalculate",
     "verify",
+    "predict",
+    "attention",
     "train",
     "smoke",
     "describe",

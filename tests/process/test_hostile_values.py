@@ -69,6 +69,8 @@ BASES: dict[str, list[str]] = {
     "report": DATABASE[:2],
     "recalculate": ["no-such-best.yaml"],
     "verify": ["no-such-best.yaml"],
+    "predict": ["no-such-weights.safetensors", "image.png"],
+    "attention": ["no-such-weights.safetensors", "image.png", "--out", "attention.png"],
     "train": ["--device", "cuda:99"],
     "smoke": ["--device", "cuda:99"],
     "describe": [],

@@ -30,6 +30,7 @@ ROOMS_OF_SEARCH: dict[str, set[str]] = {
     "objective": {"file", "provenance", "score", "study"},
     "report": {"export", "file", "objective", "provenance", "score", "space", "study"},
     "retrain": {"export", "file", "provenance", "score", "terminal"},
+    "trained": {"retrain", "terminal"},
     "dashboard": {"export", "file", "study"},
     "worker": {"exit_codes", "file", "logs", "objective", "study"},
     "service": {
@@ -62,6 +63,7 @@ ROOMS_OF_SEARCH: dict[str, set[str]] = {
         "service",
         "study",
         "terminal",
+        "trained",
         "worker",
     },
     "__main__": {"cli"},
