@@ -28,6 +28,7 @@ COMMANDS = (
     "worker",
     "orchestrate",
     "status",
+    "study",
     "dashboard",
     "export",
     "report",

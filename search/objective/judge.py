@@ -16,10 +16,6 @@ from search.file.search_file import SearchFile
 from search.score.tpe_score import Lambdas, global_bound, local_tpe_score
 from search.study.verdict import Effort, Ending, SetResult, Verdict, shortened
 
-STAGE_2_STEP = 10_000
-"""Stage-2 reports start above this step, so that a pruner never compares a mean over
-several sets with a stage-1 epoch (their meanings differ)."""
-
 
 class Judge:
     """One trial's judge.

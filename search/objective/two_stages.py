@@ -20,7 +20,7 @@ from typing import Protocol
 from model.config import ModelConfig, TrainConfig
 from nkat_errors import NkatError
 from search.file.search_file import ImageFacts, SearchFile
-from search.objective.judge import STAGE_2_STEP, Judge
+from search.objective.judge import Judge
 from search.objective.messages import (
     EpochDone,
     Event,
@@ -34,6 +34,7 @@ from search.objective.messages import (
     Stopped,
 )
 from search.score.tpe_score import lambdas
+from search.study.epochs import STAGE_2_STEP
 from search.study.trial_attributes import TrialFacts
 from search.study.verdict import Effort, Ending, SetResult
 from storage.checkpoints import CheckpointStore

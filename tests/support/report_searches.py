@@ -16,9 +16,10 @@ from sqlalchemy import Engine
 
 from search.file.load import parse_search_text
 from search.file.search_file import SearchFile
-from search.objective.judge import STAGE_2_STEP, Judge, infeasible
+from search.objective.judge import Judge, infeasible
 from search.provenance import DataSource
 from search.score.tpe_score import Lambdas
+from search.study.epochs import STAGE_2_STEP
 from search.study.trial_attributes import TrialAttributes, TrialFacts
 from search.study.verdict import Effort, Ending, SetResult
 from storage.board import Board

@@ -28,9 +28,10 @@ ROOMS_OF_SEARCH: dict[str, set[str]] = {
     "study": {"file", "provenance", "score"},
     "export": {"file", "provenance", "score", "space", "study", "terminal"},
     "objective": {"file", "provenance", "score", "study"},
-    "report": {"export", "file", "objective", "provenance", "score", "space", "study"},
+    "report": {"export", "file", "provenance", "score", "space", "study"},
     "retrain": {"export", "file", "provenance", "score", "terminal"},
     "trained": {"retrain", "terminal"},
+    "notebook": {"export", "file", "retrain", "study", "trained"},
     "dashboard": {"export", "file", "study"},
     "worker": {"exit_codes", "file", "logs", "objective", "study"},
     "service": {

@@ -11,11 +11,11 @@ import pytest
 
 from search.file.load import parse_search_text
 from search.file.search_file import SearchFile
-from search.objective.judge import STAGE_2_STEP
 from search.objective.messages import EpochDone, Event, Finished, Job, NotSaved, Saved, Stopped
 from search.objective.simulated_trainer import Rehearsal, RehearsedSetTrainer
 from search.objective.two_stages import Progress, TwoStageObjective
 from search.score.tpe_score import weight
+from search.study.epochs import STAGE_2_STEP
 from search.study.verdict import Effort, Ending, SetResult
 from storage.checkpoints import CheckpointStore
 
