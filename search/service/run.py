@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from search.file.search_file import SearchFile
 from search.logs import set_up_logging
 from search.outputs import check_output
 from search.report.page import REPORT_NAME, Report
+from search.service.live_report import LiveReport
 from search.service.supervision import RunPlan, cut_down_line, dashboard, run_to_end
 from search.study.create import create_study
 from search.study.nearest import nearest, none_passed
@@ -100,7 +102,12 @@ def run_search(options: RunOptions, *, notes: Console, results: Console) -> int:
             with dashboard(plan) as page:
                 # Typing the command again is how a paused search is set going.
                 session.board.set_state("run")
-                run_to_end(plan, session, stop=stop, console=notes, page=page)
+                report = LiveReport(
+                    session=session,
+                    path=options.out.with_name(REPORT_NAME),
+                    clock=time.monotonic,
+                )
+                run_to_end(plan, session, stop=stop, console=notes, page=page, report=report)
             return _conclude(session, options.out, stopped=bool(stop), results=results)
 
 

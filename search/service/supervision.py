@@ -16,6 +16,7 @@ from rich.console import Console
 from nkat_errors import NkatError
 from search.file.search_file import SearchFile
 from search.service.dashboard_process import DashboardProcess
+from search.service.live_report import LiveReport
 from search.service.orchestrator import NOTE, Orchestrator
 from search.service.progress import SearchProgress
 from search.study.session import Session
@@ -65,11 +66,13 @@ def run_to_end(
     stop: StopRequest,
     console: Console,
     page: DashboardProcess | None,
+    report: LiveReport,
 ) -> None:
     """Runs workers until the budget is used up or a signal comes.
 
     Args:
         page: the dashboard, whose news are shown.
+        report: renewed while the search runs.
 
     Raises:
         BadInput: a worker says that the input cannot work.
@@ -95,7 +98,7 @@ def run_to_end(
             done=session.board.counts().done,
             clock=time.monotonic,
         ) as progress:
-            _watch(session, orchestrator, pool, progress, stop, console, page)
+            _watch(session, orchestrator, pool, progress, stop, console, page, report)
     finally:
         pool.stop(grace_s=plan.grace_s + 5)
         orchestrator.close(stop.reason or "the run is over")
@@ -109,6 +112,7 @@ def _watch(
     stop: StopRequest,
     console: Console,
     page: DashboardProcess | None,
+    report: LiveReport,
 ) -> None:
     while not stop:
         news = None if page is None else page.news()
@@ -127,6 +131,8 @@ def _watch(
         )
         if counts.done >= counts.budget:
             return
+        if line := report.tick(counts):
+            console.print(plain(line), soft_wrap=True)
         if orchestrator.command is not Command.RUN:
             raise SearchEnded(
                 f"the search is set to {orchestrator.command.value}: {orchestrator.message}; "

@@ -46,7 +46,7 @@ from search.study.verdict import Effort, Ending, SetResult
 pytestmark = pytest.mark.postgres
 
 NOW = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
-FIGURES = ("history", "learning", "slices", "importances", "parallel", "cost")
+FIGURES = ("history", "learning", "slices", "importances", "parallel", "cost", "timeline")
 HOSTILE = """<script>alert(1)</script>"><img src=x onerror=alert(2)>{{ 7*7 }}</title>"""
 
 
@@ -148,6 +148,7 @@ def test_every_figure_is_drawn_and_described(engine: Engine, database_url: str) 
         "slices": 4,
         "importances": 1,
         "parallel": 1,
+        "timeline": 1,
         "cost": 1,
     }
     assert all(page.alts)
@@ -234,10 +235,10 @@ def test_a_search_of_one_trial(engine: Engine, database_url: str, kind: str) -> 
     assert (
         drawn
         == {
-            "complete": {"history", "learning", "slices", "parallel", "cost"},
-            "gate": {"history", "learning", "slices", "parallel", "cost"},
-            "infeasible": {"history"},
-            "open": set(),
+            "complete": {"history", "learning", "slices", "parallel", "cost", "timeline"},
+            "gate": {"history", "learning", "slices", "parallel", "cost", "timeline"},
+            "infeasible": {"history", "timeline"},
+            "open": {"timeline"},
         }[kind]
     )
 
@@ -380,3 +381,12 @@ def fill(engine: Engine, one: Told, trials: int) -> None:
                     f"copy.number % {MODELS} = model.number AND copy.number >= {MODELS}"
                 )
             )
+        connection.execute(
+            text(
+                "INSERT INTO nkat_attempt (token, study_name, trial_id, trial_number, attempt, "
+                "ticket_id, worker_id, started_at, ended_at, outcome) SELECT gen_random_uuid(), "
+                ":study, trial_id, number, 1, number, :worker, now() + number * interval '9 s', "
+                "now() + (number + 1) * interval '9 s', 'pruned' FROM trials"
+            ),
+            {"study": one.search.study, "worker": one.worker},
+        )

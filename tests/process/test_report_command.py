@@ -77,6 +77,7 @@ def test_run_leaves_a_page_beside_best_yaml(tmp_path: Path, database_url: str) -
     lines = ended.stdout.strip().splitlines()
     assert lines[-2].startswith("best configuration: ")
     assert lines[-1] == f"report: {page.as_uri()}"
+    assert "refresh" not in page.read_text(), "nothing more will come"
     text = ParsedPage(page.read_text()).text
     assert "Best Global TPE score" in text["verdict"]
     assert "Cut down" in text[""]
