@@ -63,7 +63,7 @@ BASES: dict[str, list[str]] = {
     "orchestrate": DATABASE,
     "status": DATABASE[:2],
     "study list": DATABASE[:2],
-    "study show": DATABASE[:2],
+    "study show": ["a", *DATABASE[:2]],
     "study compare": ["a", "b", *DATABASE[:2]],
     "study delete": ["a", "--yes", *DATABASE[:2]],
     "dashboard": DATABASE,
