@@ -105,6 +105,11 @@ def load_weights(path: Path, *, device: str = "cpu") -> tuple[NKATViT, WeightsFa
     Raises:
         BadInput: missing, damaged, or not a weights file of this project.
     """
+    if path.suffix in (".yaml", ".yml") and path.exists():
+        raise BadInput(
+            f"{path}: no weights; they stand in a *.safetensors beside the copy of it that "
+            "`nkat-search recalculate` writes"
+        )
     try:
         with safe_open(path, framework="pt", device=device) as file:
             header: Any = json.loads((file.metadata() or {}).get(HEADER, "{}"))

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
+import pty
+import subprocess
 from io import StringIO
 
 import pandas as pd
 import pytest
+from nkat_command import LIMIT_S, ROOT, command, environment
 from report_searches import GOOD, report_search, told
 from sqlalchemy import Engine, text
 
@@ -162,3 +166,26 @@ def test_a_study_that_is_worked_on_is_not_deleted(said, engine):
     assert len(list_searches(engine)) == 1
     with pytest.raises(BadInput, match="no search 'nobody'"):
         delete_search(engine, "nobody")
+
+
+def test_delete_asks_whoever_sits_there(engine, database_url, tmp_path):
+    with told(engine, report_search(study="first")) as one:
+        one.board.retire_worker(one.worker, "done")
+    for answer, left in (("n", 1), ("y", 0)):
+        ours, theirs = pty.openpty()
+        child = subprocess.Popen(
+            command("study", "delete", "first", "--checkpoint-dir", tmp_path),
+            stdin=theirs,
+            stdout=theirs,
+            stderr=subprocess.PIPE,
+            env=environment(storage=database_url),
+            cwd=ROOT,
+            text=True,
+        )
+        os.close(theirs)
+        os.write(ours, f"{answer}\n".encode())
+        _, err = child.communicate(timeout=LIMIT_S)
+        os.close(ours)
+        assert child.returncode == (2 if left else 0), err
+        assert len(list_searches(engine)) == left
+        assert ("study first was not deleted" in err) == bool(left)
