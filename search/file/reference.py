@@ -110,10 +110,10 @@ def _values(entry: Schema, schema: Schema) -> str:
             return " or ".join(_values(one, schema) for one in entry[several])
     if "enum" in entry:
         return ", ".join(f"`{value}`" for value in entry["enum"])
-    kind = entry.get("type", "")
+    kind = str(entry.get("type", ""))
     if kind == "array":
         return f"a list, each {_values(entry['items'], schema)}"
-    words = {
+    words: dict[str, str] = {
         "integer": "whole number",
         "number": "number",
         "string": "text",
