@@ -121,7 +121,7 @@ def list_searches(engine: Engine) -> list[SearchRecord]:
 def delete_search(engine: Engine, study_name: str) -> None:
     """Delete a search for good: its study, trials, attempts and workers.
 
-    A worker that still works on it finds its lease gone and ends.
+    Whether anybody works on it is for the caller to see.
 
     Raises:
         BadInput: there is no such search.

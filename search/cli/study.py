@@ -198,37 +198,27 @@ def delete(
         nkat-search study delete nkat-tryout
         nkat-search study delete nkat-tryout --yes
     """
-    from nkat_errors import BadInput
+    from search.study.overview import delete_study
     from search.study.session import checkpoint_dir as find_checkpoint_dir
-    from search.study.session import database, opened
-    from storage.searches import delete_search
-    from storage.states import WorkerState
+    from search.study.session import database
 
-    with database(storage, state_dir) as url, opened(url, name, role="study") as session:
-        counts = session.board.counts()
-        alive = [row for row in session.board.workers() if row.state is WorkerState.ALIVE]
-        if alive:
-            raise BadInput(
-                f"study {name} is worked on by {alive[0].host}, pid {alive[0].pid}"
-                + (f", and {len(alive) - 1} more" if len(alive) > 1 else "")
-                + ": stop that first, or wait for the end of the search"
-            )
+    def ask(what: str) -> None:
         if not yes:
-            _confirm(f"Delete study {name} with {counts.done} trials that count, for good?", name)
-        checkpoints = session.checkpoints(find_checkpoint_dir(checkpoint_dir, state_dir))
-        delete_search(session.engine, name)
-    removed = checkpoints.delete()
-    out_console().print(
-        plain(f"deleted: study {name}, checkpoints of {removed} trials"), soft_wrap=True
-    )
+            _confirm(name, what)
+
+    folder = find_checkpoint_dir(checkpoint_dir, state_dir)
+    with database(storage, state_dir) as url:
+        removed = delete_study(url, name, folder=folder, ask=ask)
+    trials = "1 trial" if removed == 1 else f"{removed} trials"
+    out_console().print(plain(f"deleted: study {name}, checkpoints of {trials}"), soft_wrap=True)
 
 
-def _confirm(question: str, name: str) -> None:
+def _confirm(name: str, what: str) -> None:
     from nkat_errors import BadInput
 
     if not sys.stdin.isatty():
         raise BadInput(f"study {name} was not deleted: nobody to ask here, give --yes")
-    if not typer.confirm(question):
+    if not typer.confirm(f"Delete {what}, for good?"):
         raise BadInput(f"study {name} was not deleted")
 
 

@@ -130,7 +130,7 @@ def timeline(data: Collected) -> Figure:
     for moment in work.pauses:
         plot.upright(moment / seconds, "stood")
     caption = (
-        "A stretch is an attempt at a trial.  Blue: complete.  Brown: pruned.  Grey: under way.  "
+        "A stretch is an attempt at a trial.  Blue: complete.  Orange: pruned.  Grey: under way.  "
         "Yellow: ended without a result; with a cross: lost or failed.  Triangle: a trial goes "
         "on in another attempt."
     )

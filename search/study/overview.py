@@ -3,23 +3,33 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
+from pathlib import Path
 from statistics import fmean, median
 from typing import Any
 
+from sqlalchemy import Engine
+
 from nkat_errors import BadInput
 from search.file.search_file import SearchFile
-from search.study.session import Session, opened
+from search.study.session import Session
 from search.study.trial_record import TrialRecord, best_first
+from storage.board_reader import BoardReader
+from storage.checkpoints import CheckpointStore
 from storage.engine import make_engine
+from storage.records import SearchRecord
 from storage.schema import wait_for_schema
-from storage.searches import list_searches
+from storage.searches import delete_search, list_searches, load_search
 from storage.states import Command, WorkerState
 
 TOP = 5
 """Trials whose mean says more about a search than its best one alone."""
+
+SILENT_S = 120.0
+"""After so long a silence, seconds, a worker counts as gone here, whatever its study's lease."""
 
 NO_DEVICE = "none"
 """Of the orchestrator, which trains nothing."""
@@ -52,35 +62,73 @@ class StudyLine:
 
 
 def studies(url: str) -> list[StudyLine]:
-    """All studies of a database, the newest first."""
+    """All studies of a database, the newest first; also those whose search file this version
+    cannot read."""
+    with _engine(url) as engine:
+        return [_line(engine, record) for record in list_searches(engine)]
+
+
+def delete_study(url: str, name: str, *, folder: Path, ask: Callable[[str], None]) -> int:
+    """Deletes a study with its checkpoints; returns how many trials had some.
+
+    Args:
+        folder: of the checkpoints of all studies.
+        ask: is told what will be deleted, and raises to prevent it.
+
+    Raises:
+        BadInput: there is no such study, or a process is working on it.
+    """
+    with _engine(url) as engine:
+        record = load_search(engine, name)
+        with _reader(engine, record) as reader:
+            counts = reader.counts()
+            alive = [row for row in reader.workers() if row.state is WorkerState.ALIVE]
+        if alive:
+            raise BadInput(
+                f"study {name} is worked on by {alive[0].host}, pid {alive[0].pid}"
+                + (f", and {len(alive) - 1} more" if len(alive) > 1 else "")
+                + ": stop that first, or wait for the end of the search"
+            )
+        ask(f"study {name} with {counts.done} trials that count")
+        delete_search(engine, name)
+    store = CheckpointStore(folder=folder, study_name=record.study_name, salt=record.salt)
+    return store.delete()
+
+
+def _line(engine: Engine, record: SearchRecord) -> StudyLine:
+    with _reader(engine, record) as reader:
+        counts, best, workers = reader.counts(), reader.best(), reader.workers()
+    over = counts.done >= counts.budget and record.command is Command.RUN
+    return StudyLine(
+        name=record.study_name,
+        created_at=record.created_at,
+        budget=counts.budget,
+        done=counts.done,
+        complete=counts.complete,
+        best=None if best is None else best[1],
+        state="done" if over else record.command.value,
+        workers=sum(row.state is WorkerState.ALIVE and row.device != NO_DEVICE for row in workers),
+    )
+
+
+@contextmanager
+def _engine(url: str) -> Iterator[Engine]:
+    """The database, its tables there."""
     engine = make_engine(url, application_name="nkat-study")
     try:
         wait_for_schema(engine, 0.0)
-        names = [record.study_name for record in list_searches(engine)]
+        yield engine
     finally:
         engine.dispose()
-    return [_line(url, name) for name in names]
 
 
-def _line(url: str, name: str) -> StudyLine:
-    with opened(url, name, role="study") as session:
-        board = session.board
-        counts, best = board.counts(), board.best()
-        command, _ = board.state()
-        over = counts.done >= counts.budget and command is Command.RUN
-        return StudyLine(
-            name=name,
-            created_at=session.record.created_at,
-            budget=counts.budget,
-            done=counts.done,
-            complete=counts.complete,
-            best=None if best is None else best[1],
-            state="done" if over else command.value,
-            workers=sum(
-                row.state is WorkerState.ALIVE and row.device != NO_DEVICE
-                for row in board.workers()
-            ),
-        )
+@contextmanager
+def _reader(engine: Engine, record: SearchRecord) -> Iterator[BoardReader]:
+    reader = BoardReader(engine=engine, study_name=record.study_name, lease_s=SILENT_S)
+    try:
+        yield reader
+    finally:
+        reader.close()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -141,7 +141,7 @@ def test_delete_takes_everything(said, engine, tmp_path):
     assert "give --yes" in line
     assert len(list_searches(engine)) == 2
     told_so = said("study", "delete", "first", "--yes", "--checkpoint-dir", str(tmp_path / "kept"))
-    assert "deleted: study first, checkpoints of 1 trials" in told_so
+    assert "deleted: study first, checkpoints of 1 trial" in told_so
     assert [path.name for path in (tmp_path / "kept").iterdir()] == ["someone-else"]
     assert [record.study_name for record in list_searches(engine)] == ["second"]
     with engine.connect() as connection:
@@ -189,3 +189,12 @@ def test_delete_asks_whoever_sits_there(engine, database_url, tmp_path):
         assert child.returncode == (2 if left else 0), err
         assert len(list_searches(engine)) == left
         assert ("study first was not deleted" in err) == bool(left)
+
+
+def test_a_study_of_another_version_is_listed_and_can_be_deleted(said, engine):
+    create_search(engine, study_name="old", search_text="colour: red", search_hash="h", budget=3)
+    (line,) = json.loads(said("study", "list", "--json"))
+    assert (line["name"], line["budget"]) == ("old", 3)
+    assert "colour" in said("study", "show", "old", code=EXIT_BAD_INPUT)
+    assert "deleted: study old" in said("study", "delete", "old", "--yes")
+    assert list_searches(engine) == []
