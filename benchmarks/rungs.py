@@ -33,11 +33,12 @@ from search.file.search_file import SearchFile
 from search.file.sections import BoundSection, RungsSection
 from search.objective.judge import Judge
 from search.score.tpe_score import Lambdas
+from search.study.epochs import STAGE_2_STEP
 from search.study.past import PastReader
 from search.study.session import database, opened
 from search.study.trial_attributes import TrialAttributes
 from search.study.trial_record import TrialRecord
-from search.study.verdict import STAGE_2_STEP, Effort, SetResult, Verdict
+from search.study.verdict import Effort, SetResult, Verdict
 
 HERE = Path(__file__).parent
 SEARCHES, TRAININGS = HERE / "data" / "searches.csv", HERE / "data" / "trainings.csv"

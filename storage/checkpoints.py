@@ -104,6 +104,12 @@ class CheckpointStore:
         """Delete the checkpoints of a trial that is over."""
         shutil.rmtree(self._trial_folder(number), ignore_errors=True)
 
+    def delete(self) -> int:
+        """Delete all checkpoints of the study; returns how many trials had some."""
+        number = len(self.numbers())
+        shutil.rmtree(self.folder, ignore_errors=True)
+        return number
+
     def sweep(self, over: Collection[int]) -> list[int]:
         """Delete the checkpoints of finished trials; returns the numbers that had any.
 

@@ -222,13 +222,14 @@ class AttemptRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrialRow:
-    """A trial for `status`: Optuna's state and value, and its newest attempt."""
+    """A trial for `status`: Optuna's state, value and reports (by step), its newest attempt."""
 
     number: int
     state: str
     value: float | None
     params: Mapping[str, Any]
     user_attrs: Mapping[str, Any] = field(default_factory=dict)
+    reports: Mapping[int, float] = field(default_factory=dict)
     attempts: int = 0
     outcome: Attempt | None = None
     reason: str = ""

@@ -75,6 +75,7 @@ def trials(tx: Transaction) -> list[TrialRow]:
                 value=trial.value,
                 params=dict(trial.params),
                 user_attrs=dict(trial.user_attrs),
+                reports=dict(trial.intermediate_values),
                 attempts=attempt.get("attempt", 0),
                 outcome=Attempt(attempt["outcome"]) if attempt else None,
                 reason=attempt.get("reason", ""),

@@ -126,6 +126,28 @@ def list_searches(engine: Engine) -> list[SearchRecord]:
     return _list(engine, None)
 
 
+def delete_search(engine: Engine, study_name: str) -> None:
+    """Delete a search for good: its study, trials, attempts and workers.
+
+    Whether anybody works on it is for the caller to see.
+
+    Raises:
+        BadInput: there is no such search.
+    """
+    storage = optuna_storage(engine)
+
+    def once() -> None:
+        with engine.begin() as connection, joined(storage, connection):
+            connection.execute(sql.LOCK_SEARCHES)
+            if not _read(connection, study_name):
+                raise BadInput(f"there is no search {study_name!r} in this database")
+            if study_exists(storage, study_name):  # the dashboard may have deleted it
+                storage.delete_study(storage.get_study_id_from_name(study_name))
+            connection.execute(sql.DELETE_SEARCH, {"study": study_name})
+
+    Retrying()("delete search", once)
+
+
 def set_budget(engine: Engine, study_name: str, budget: int) -> int:
     """Add or remove open tickets; returns the budget as it now is.
 

@@ -44,11 +44,7 @@ def plain_attention(
     Returns:
         [batch, heads, N, d] in q's type; scores and softmax are float32 or wider.
     """
-    scale = 1.0 / (math.sqrt(q.shape[-1]) * temperature)
-    scores = (q * scale) @ k.transpose(-2, -1)  # [batch, heads, N, N]
-    if scores.dtype in (torch.bfloat16, torch.float16):
-        # A rounded score would tie with its neighbours and move the prefix's end.
-        scores = scores.float()
+    scores = scaled_scores(q, k, temperature=temperature)
     with torch.no_grad():
         keep = keep_mask(scores, top_k=top_k, top_p=top_p)
     if keep is not None:
@@ -57,6 +53,16 @@ def plain_attention(
     if training and dropout_p > 0:
         weights = weights * dropout_factors(weights, dropout_p, generator)
     return weights.to(v.dtype) @ v
+
+
+def scaled_scores(q: Tensor, k: Tensor, *, temperature: float | Tensor) -> Tensor:
+    """q k^T / (sqrt(d) * temperature): [batch, heads, N, N], float32 or wider."""
+    scale = 1.0 / (math.sqrt(q.shape[-1]) * temperature)
+    scores = (q * scale) @ k.transpose(-2, -1)
+    if scores.dtype in (torch.bfloat16, torch.float16):
+        # A rounded score would tie with its neighbours and move the prefix's end.
+        scores = scores.float()
+    return scores
 
 
 def keep_mask(
@@ -102,7 +108,7 @@ def _sorted_falling(scores: Tensor) -> Tensor:
     numpy sorts short rows with vector instructions: 9 to 15 times as fast as torch's
     sort on a CPU, and 4 to 6 times as fast as its topk for k = 6.
     """
-    if scores.device.type == "cpu":
+    if scores.device.type == "cpu" and not torch.compiler.is_exporting():
         rising = torch.from_numpy(np.sort(scores.detach().numpy(), axis=-1))
         return rising.flip(-1)
     return torch.sort(scores, dim=-1, descending=True).values
@@ -124,7 +130,7 @@ def _first_by_order(scores: Tensor, falling: Tensor, length: Tensor) -> Tensor:
     """bool: the first `length` keys by falling score, equal scores by rising index."""
     last = falling.gather(-1, length - 1)
     at_least = scores >= last
-    if scores.device.type == "cpu":
+    if scores.device.type == "cpu" and not torch.compiler.is_exporting():
         following = falling.gather(-1, length.clamp(max=falling.shape[-1] - 1))
         if not bool(((following == last) & (length < falling.shape[-1])).any()):
             return at_least  # no row has more keys at its last value than it may keep

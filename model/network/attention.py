@@ -116,7 +116,7 @@ class NKATAttention(nn.Module):
         Returns:
             [B, N, D].
         """
-        q, k, v = self._split_qkv(x, colours) if self.split else self._qkv(x)
+        q, k, v = self.queries_keys_values(x, colours)
         out = nkat_attention(
             q,
             k,
@@ -135,7 +135,12 @@ class NKATAttention(nn.Module):
         modulated = (merged * self.theta(stream)).to(merged.dtype)
         return scaled_linear(modulated, self.project, scale)
 
-    def _qkv(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def queries_keys_values(
+        self, x: Tensor, colours: Tensor | None
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Three times [B, heads, N, head_dim], of the arguments of `forward`."""
+        if self.split:
+            return self._split_qkv(x, colours)
         q, k, v = rearrange(self.qkv(x), "b n (t h d) -> t b h n d", t=3, h=self.heads)
         return q, k, v
 

@@ -52,6 +52,22 @@ def export(
             help="Where nothing passed: the trial that came nearest, as nearest.yaml.",
         ),
     ] = False,
+    onnx: Annotated[
+        Path | None,
+        typer.Option(
+            "--onnx",
+            metavar="FILE",
+            help="Instead: the network of --weights as ONNX, checked against torch on 100 images.",
+        ),
+    ] = None,
+    weights: Annotated[
+        Path | None,
+        typer.Option(
+            "--weights",
+            metavar="FILE",
+            help="With --onnx: a *.safetensors that `nkat-search recalculate` wrote.",
+        ),
+    ] = None,
     force: Annotated[
         bool,
         typer.Option("--force", help="Replace a file of another search, or of another kind."),
@@ -66,6 +82,11 @@ def export(
         nkat-search export --study nkat-round2 --top 3 --out results/best.yaml
         nkat-search export --trial 17 --out trial17.yaml
         nkat-search export --nearest
+
+    With --onnx no database is needed.  The file takes images as they are (uint8, [batch,
+    channels, height, width]) and gives probabilities; the class names are in its metadata.
+
+        nkat-search export --onnx mnist.onnx --weights best-recalculated/best-mnist.safetensors
     """
     from nkat_errors import BadInput
     from search.export.best_file import BestFile, numbered
@@ -74,6 +95,13 @@ def export(
     from search.study.session import database, opened
     from search.study.trial_record import TrialRecord
 
+    if onnx is not None or weights is not None:
+        if trial is not None or top != 1 or nearest or out is not None:
+            raise BadInput(
+                "--onnx and --weights go with neither --trial, --top, --nearest nor --out"
+            )
+        _as_onnx(onnx, weights, json=json)
+        return
     if trial is not None and top != 1:
         raise BadInput(f"--trial {trial} and --top {top}: give one of the two")
     if nearest and (trial is not None or top != 1):
@@ -109,3 +137,30 @@ def export(
             plain(f"{path}: trial {best.provenance.trial}, {best.headline()}{cut_down}"),
             soft_wrap=True,
         )
+
+
+def _as_onnx(onnx: Path | None, weights: Path | None, *, json: bool) -> None:
+    from nkat_errors import BadInput
+    from search.outputs import check_output
+
+    if onnx is None or weights is None:
+        raise BadInput(
+            "--onnx FILE and --weights FILE go together: the network that is exported, and its "
+            "weights, which `nkat-search recalculate` writes"
+        )
+    check_output(onnx, option="--onnx")
+    from search.trained.onnx_file import export_onnx, require_onnx
+    from search.trained.prediction import Trained
+
+    require_onnx()
+    done = export_onnx(Trained.load(weights, device="cpu"), onnx)
+    if json:
+        print_json(done.to_dict())
+        return
+    out_console().print(
+        plain(
+            f"{done.path}: {done.size_bytes / 1e6:.1f} MB; on {done.images} images its "
+            f"probabilities are torch's to {done.difference:.1g}"
+        ),
+        soft_wrap=True,
+    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
@@ -26,7 +27,7 @@ def trial_frame(trials: Sequence[TrialRecord], search_file: SearchFile) -> pd.Da
     tpe_<set>, the four scores, gate_score, gate_margin, seconds_stage1, seconds_stage2,
     outcome.
     """
-    names = [entry.name for entry in search_file.datasets]
+    names = search_file.names
     frame = pd.DataFrame(
         {"trial": trial.number, "state": trial.state}
         | {name: trial.params.get(name) for name in search_file.space.parameters}
@@ -44,6 +45,28 @@ def trial_frame(trials: Sequence[TrialRecord], search_file: SearchFile) -> pd.Da
         na_position="last",
         kind="stable",
     ).reset_index(drop=True)
+
+
+def epoch_frame(trials: Sequence[TrialRecord], search_file: SearchFile) -> pd.DataFrame:
+    """One row a report of every trial, by trial and in their order; a trial that has reported
+    nothing has one row, without a value.
+
+    Columns: trial, state, the parameters, global_tpe_score, stage, dataset, epoch, tpe_score,
+    accuracy (see `EpochValue`).
+    """
+    empty = dict.fromkeys(("stage", "dataset", "epoch", "tpe_score", "accuracy"))
+    rows = [
+        {"trial": trial.number, "state": trial.state}
+        | {name: trial.params.get(name) for name in search_file.space.parameters}
+        | {"global_tpe_score": trial.value if trial.complete else None}
+        | value
+        for trial in trials
+        for value in ([asdict(v) for v in trial.epochs(search_file.names)] or [empty])
+    ]
+    columns = ["trial", "state", *search_file.space.parameters, "global_tpe_score", *empty]
+    whole = {"stage": "Int64", "epoch": "Int64"}
+    numbers = dict.fromkeys(("global_tpe_score", "tpe_score", "accuracy"), "float64")
+    return pd.DataFrame(rows, columns=columns).astype(whole | numbers)
 
 
 def _numbers(trial: TrialRecord, names: Sequence[str]) -> dict[str, float | None]:

@@ -101,6 +101,11 @@ class SearchFile:
     def new_gate(self) -> Gate:
         return Gate(threshold=self.gate.threshold)
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Of the data sets, the gate's first."""
+        return tuple(entry.name for entry in self.datasets)
+
     def dataset(self, name: str) -> DatasetSection:
         """The entry of one data set.
 

@@ -34,8 +34,9 @@ from search.objective.messages import (
     Stopped,
 )
 from search.score.tpe_score import lambdas
+from search.study.epochs import STAGE_2_STEP
 from search.study.trial_attributes import TrialFacts
-from search.study.verdict import STAGE_2_STEP, Effort, Ending, SetResult, Verdict
+from search.study.verdict import Effort, Ending, SetResult, Verdict
 from storage.checkpoints import CheckpointStore
 
 log = logging.getLogger(__name__)

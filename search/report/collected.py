@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING
 
 from model.known_sets import title_of
 from search.file.search_file import SearchFile
+from search.study.epochs import STAGE_2_STEP
 from search.study.session import Session
 from search.study.trial_record import TrialRecord, best_first
-from search.study.verdict import CANNOT_TRAIN, STAGE_2_STEP, Ending
+from search.study.verdict import CANNOT_TRAIN, Ending
 from storage.records import AttemptRow
 from storage.states import Attempt
 

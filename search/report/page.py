@@ -29,6 +29,7 @@ from search.report.savings import savings
 from search.report.scales import short
 from search.report.sets import accuracy_bars
 from search.report.slices import slices
+from search.report.timeline import timeline
 from search.report.verdict import summarise
 from search.study.session import Session
 from search.study.trial_record import TrialRecord
@@ -57,15 +58,23 @@ class Report:
     trials: int
 
     @classmethod
-    def of(cls, session: Session, *, clock: Callable[[], datetime] | None = None) -> Report:
+    def of(
+        cls,
+        session: Session,
+        *,
+        clock: Callable[[], datetime] | None = None,
+        refresh_s: float | None = None,
+    ) -> Report:
         """Reads an opened search and draws it.
 
         Args:
             session: the search.
             clock: when the page is made; None is now, UTC.
+            refresh_s: a browser loads the page again after so many seconds; None: never.
         """
         data = collect(session, clock=clock or (lambda: datetime.now(UTC)))
-        return cls(html=render(data), study=data.study, trials=len(data.trials))
+        html = render(data, refresh_s=refresh_s)
+        return cls(html=html, study=data.study, trials=len(data.trials))
 
     def save(self, path: Path, *, force: bool = False) -> None:
         """Writes the file, whole or not at all.
@@ -93,11 +102,16 @@ def _is_report(path: Path) -> bool:
         return MARK.encode() in stream.read(HEAD_BYTES)
 
 
-def render(data: Collected) -> str:
-    """The page of a search.  Titles, names and reasons are text: the template escapes them."""
+def render(data: Collected, *, refresh_s: float | None = None) -> str:
+    """The page of a search.  Titles, names and reasons are text: the template escapes them.
+
+    Args:
+        refresh_s: see `Report.of`.
+    """
     search, summary = data.search, summarise(data)
     return _template().render(
         mark=Markup(MARK),
+        refresh_s=refresh_s,
         css=Markup(_file("page.css")),
         title=search.title or data.study,
         study=data.study,
@@ -110,6 +124,7 @@ def render(data: Collected) -> str:
         top=_table(data, top_trials(data)),
         cost=cost(data),
         savings=savings(data),
+        timeline=timeline(data),
         incidents=incidents(data),
         environment=environment(data),
         code_version=code_version(),

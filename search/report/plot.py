@@ -83,6 +83,19 @@ class Plot:
         columns = [LEFT + p * (self._right - LEFT) for p in places if p is not None]
         self._path("".join(f"M{n(x)} {self._bottom}v-8" for x in columns), f"marks {style}")
 
+    def stretches(self, ends: Iterable[tuple[Point | None, Point | None]], style: str) -> None:
+        """Thick strokes from one point to another of the same height."""
+        known = [(begin, end) for begin, end in ends if begin and end]
+        way = "".join(f"M{n(b[0])} {n(b[1])}H{n(max(e[0], b[0] + 0.5))}" for b, e in known)
+        self._path(way, f"stretch {style}")
+
+    def upright(self, value: float, style: str) -> None:
+        """A line at an x value."""
+        across = self._x.place(value)
+        if across is not None:
+            x = LEFT + across * (self._right - LEFT)
+            self._path(f"M{n(x)} {TOP}V{self._bottom}", f"line level {style}")
+
     def line(self, points: Sequence[Point | None], style: str) -> None:
         """Through the points, in their order."""
         known = [p for p in points if p]

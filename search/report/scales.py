@@ -87,9 +87,10 @@ class Logarithmic:
 
 @dataclass(frozen=True, slots=True)
 class Named:
-    """Values without order, side by side."""
+    """Values without order, side by side; of more than `most_named` only some have a tick."""
 
     values: tuple[Any, ...]
+    most_named: int = 1_000
 
     def place(self, value: Any) -> float | None:
         for index, own in enumerate(self.values):
@@ -98,7 +99,9 @@ class Named:
         return None
 
     def ticks(self) -> list[tuple[float, str]]:
-        return [((i + 0.5) / len(self.values), short(v)) for i, v in enumerate(self.values)]
+        every = list(enumerate(self.values))
+        named = spread_evenly(every, self.most_named)
+        return [((i + 0.5) / len(self.values), short(v)) for i, v in named]
 
 
 def around(values: Iterable[float], *, log: bool = False, whole: bool = False) -> Scale:

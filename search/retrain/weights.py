@@ -21,6 +21,7 @@ from safetensors.torch import save
 from model.config import BadField, ModelConfig
 from model.data import DatasetInfo
 from model.data.device import DeviceSet
+from model.data.object_share import SAMPLE, object_share
 from model.network.vit import NKATViT, empty_network
 from nkat_errors import BadInput
 
@@ -36,6 +37,7 @@ class WeightsFacts:
         dataset: trained on; never a name that the set stood in for.
         class_names: by label.
         mean, std: by channel, of the training images' values / 255.
+        object_share: of an image's side that its object takes; 1 for colour images.
         seed, epochs: of the training.
         weights: `raw` or `ema`.
     """
@@ -44,6 +46,7 @@ class WeightsFacts:
     class_names: tuple[str, ...]
     mean: tuple[float, ...]
     std: tuple[float, ...]
+    object_share: float
     seed: int
     epochs: int
     weights: str
@@ -76,6 +79,7 @@ def weights_bytes(
         class_names=class_names(train.info),
         mean=tuple(train.mean.tolist()),
         std=tuple(train.std.tolist()),
+        object_share=_object_share(train),
         seed=seed,
         epochs=epochs,
         weights=weights,
@@ -89,21 +93,32 @@ def weights_bytes(
     return save(tensors, metadata={HEADER: json.dumps(header, sort_keys=True)})
 
 
+def _object_share(train: DeviceSet) -> float:
+    if train.info.channels > 1:
+        return 1.0
+    return object_share(train.images[:SAMPLE, 0].cpu().numpy())
+
+
 def load_weights(path: Path, *, device: str = "cpu") -> tuple[NKATViT, WeightsFacts]:
     """The network in evaluation mode, and what the file says of it.
 
     Raises:
         BadInput: missing, damaged, or not a weights file of this project.
     """
+    if path.suffix in (".yaml", ".yml") and path.exists():
+        raise BadInput(
+            f"{path}: no weights; they stand in a *.safetensors beside the copy of it that "
+            "`nkat-search recalculate` writes"
+        )
     try:
         with safe_open(path, framework="pt", device=device) as file:
-            header: dict[str, Any] = json.loads((file.metadata() or {}).get(HEADER, "{}"))
+            header: Any = json.loads((file.metadata() or {}).get(HEADER, "{}"))
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except FileNotFoundError:
         raise BadInput(f"{path}: there is no such file") from None
     except (SafetensorError, OSError, ValueError) as error:
         raise BadInput(f"{path}: damaged or not a safetensors file ({error})") from None
-    if header.pop("format", None) != FORMAT:
+    if not isinstance(header, dict) or header.pop("format", None) != FORMAT:
         raise BadInput(f"{path}: not weights of nkat-search ({FORMAT})")
     try:
         config = ModelConfig.from_dict(header.pop("model"))
@@ -112,13 +127,30 @@ def load_weights(path: Path, *, device: str = "cpu") -> tuple[NKATViT, WeightsFa
             class_names=tuple(header["class_names"]),
             mean=tuple(header["mean"]),
             std=tuple(header["std"]),
+            object_share=header.get("object_share", 1.0),
             seed=header["seed"],
             epochs=header["epochs"],
             weights=header["weights"],
         )
+        _require_fitting(config, facts)
         network = empty_network(config, device=torch.device(device))
         network.load_state_dict(tensors)
-    except (BadField, KeyError, TypeError, RuntimeError) as error:
-        reason = str(error).splitlines()[0]
+    except KeyError as error:
+        raise BadInput(f"{path}: its header lacks {error}") from None
+    except (BadField, ValueError, TypeError, RuntimeError) as error:
+        reason = str(error).splitlines()[0].rstrip(":")
         raise BadInput(f"{path}: its header and its tensors do not agree ({reason})") from None
     return network.eval(), facts
+
+
+def _require_fitting(config: ModelConfig, facts: WeightsFacts) -> None:
+    """Raises ValueError where the header contradicts itself."""
+    if len(facts.class_names) != config.classes:
+        raise ValueError(f"{len(facts.class_names)} class names for {config.classes} classes")
+    if not len(facts.mean) == len(facts.std) == config.channels:
+        raise ValueError(
+            f"{len(facts.mean)} means and {len(facts.std)} deviations for "
+            f"{config.channels} channels"
+        )
+    if min(facts.std) <= 0 or not 0 < facts.object_share <= 1:
+        raise ValueError("a deviation or an object's share that is none")

@@ -13,9 +13,9 @@ from optuna.trial import TrialState
 from nkat_errors import BadInput
 from search.file.search_file import SearchFile
 from search.space import Value
+from search.study.epochs import STAGE_2_STEP
 from search.study.saved import saved_hours
 from search.study.trial_record import TrialRecord
-from search.study.verdict import STAGE_2_STEP
 from storage.board import Board
 
 READ_EVERY_S = 1.0

@@ -22,6 +22,7 @@ from search.logs import set_up_logging
 from search.outputs import check_output
 from search.report.page import REPORT_NAME, Report
 from search.service.ends import Ends, parse_duration
+from search.service.live_report import LiveReport
 from search.service.supervision import RunPlan, cut_down_line, dashboard, run_to_end
 from search.service.warm_start import with_first_trials
 from search.study.create import create_study
@@ -122,7 +123,12 @@ def run_search(options: RunOptions, *, notes: Console, results: Console) -> int:
             with dashboard(plan) as page:
                 # Typing the command again is how a paused search is set going.
                 session.board.set_state("run")
-                why = run_to_end(plan, session, stop=stop, console=notes, page=page)
+                report = LiveReport(
+                    session=session,
+                    path=options.out.with_name(REPORT_NAME),
+                    clock=time.monotonic,
+                )
+                why = run_to_end(plan, session, stop=stop, console=notes, page=page, report=report)
             if why:
                 notes.print(plain(f"ended early: {why}; the same command goes on"), soft_wrap=True)
             return _conclude(session, options.out, stopped=bool(stop), results=results)

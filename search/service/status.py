@@ -48,7 +48,7 @@ def snapshot(session: Session, *, trials: int | None = NEWEST) -> dict[str, Any]
         "gate": None if gate is None else gate.to_dict() | {"text": gate.short()},
         "saved": saved.to_dict() | {"text": saved.sentence()},
         "workers": [_worker(row) for row in board.workers()],
-        "trials": [_trial(row, records[row.number]) for row in shown],
+        "trials": [_trial(row, records[row.number], session.search.names) for row in shown],
     }
 
 
@@ -59,9 +59,11 @@ def _worker(row: WorkerRow) -> dict[str, Any]:
     return values
 
 
-def _trial(row: TrialRow, record: TrialRecord) -> dict[str, Any]:
+def _trial(row: TrialRow, record: TrialRecord, datasets: tuple[str, ...]) -> dict[str, Any]:
     """`reason` says why the trial is as it is; of a failed attempt, why that failed."""
     values = asdict(row)
+    del values["reports"]  # by step; the same follows by stage and epoch
+    values["epochs"] = [asdict(value) for value in record.epochs(datasets)]
     values["reason"] = row.reason or record.outcome
     verdict = record.verdict
     values["lambda"] = None if verdict is None else verdict.lam

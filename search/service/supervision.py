@@ -18,6 +18,7 @@ from search.file.search_file import SearchFile
 from search.service.dashboard_process import DashboardProcess
 from search.service.ends import Ends
 from search.service.live import LiveTrials
+from search.service.live_report import LiveReport
 from search.service.orchestrator import NOTE, Orchestrator
 from search.service.progress import SearchProgress
 from search.study.session import Session
@@ -69,11 +70,13 @@ def run_to_end(
     stop: StopRequest,
     console: Console,
     page: DashboardProcess | None,
+    report: LiveReport,
 ) -> str:
     """Runs workers until the budget is used up, an early end is reached or a signal comes.
 
     Args:
         page: the dashboard, whose news are shown.
+        report: renewed while the search runs.
 
     Returns:
         Why it ended early; empty when the budget is used up or after a signal.
@@ -102,7 +105,9 @@ def run_to_end(
             done=session.board.counts().done,
             live=LiveTrials(board=session.board, search=session.search, clock=time.monotonic),
         ) as progress:
-            return _watch(session, orchestrator, pool, progress, plan.ends, stop, console, page)
+            return _watch(
+                session, orchestrator, pool, progress, plan.ends, stop, console, page, report
+            )
     finally:
         pool.stop(grace_s=plan.grace_s + 5)
         orchestrator.close(stop.reason or "the run is over")
@@ -117,6 +122,7 @@ def _watch(
     stop: StopRequest,
     console: Console,
     page: DashboardProcess | None,
+    report: LiveReport,
 ) -> str:
     while not stop:
         news = None if page is None else page.news()
@@ -140,6 +146,8 @@ def _watch(
             # Workers on other machines end too.
             session.board.set_state("stop", why)
             return why
+        if line := report.tick(counts):
+            console.print(plain(line), soft_wrap=True)
         if orchestrator.command is not Command.RUN:
             raise SearchEnded(
                 f"the search is set to {orchestrator.command.value}: {orchestrator.message}; "

@@ -6,9 +6,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from search.study.epochs import STAGE_2_STEP
 from search.study.gains import Curve, Gains, whole_curve
 from search.study.trial_record import TrialRecord
-from search.study.verdict import STAGE_2_STEP
 
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial

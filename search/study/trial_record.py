@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
 from nkat_errors import BadInput
+from search.study.epochs import EpochValue, epoch_values
 from search.study.trial_attributes import OUTCOME, MissingAttribute, TrialAttributes
 from search.study.verdict import Verdict
 
@@ -28,6 +29,8 @@ class TrialRowLike(Protocol):
     def params(self) -> Mapping[str, Any]: ...
     @property
     def user_attrs(self) -> Mapping[str, Any]: ...
+    @property
+    def reports(self) -> Mapping[int, float]: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,6 +45,7 @@ class TrialRecord:
         outcome: what happened, as a sentence; empty while nothing did.
         attributes: None for a trial that has not ended, was given up, or was told by others.
         missing: then, the first attribute that it lacks.
+        reports: what it reported while it was trained, by step (`epoch_values`).
     """
 
     number: int
@@ -51,16 +55,24 @@ class TrialRecord:
     outcome: str = ""
     attributes: TrialAttributes | None = None
     missing: str = OUTCOME
+    reports: Mapping[int, float] = field(default_factory=dict)
 
     @classmethod
     def of(cls, row: TrialRowLike) -> Self:
         """From a row of the board."""
-        return cls._of(row.number, row.state, row.value, row.params, row.user_attrs)
+        return cls._of(row.number, row.state, row.value, row.params, row.user_attrs, row.reports)
 
     @classmethod
     def of_frozen(cls, trial: FrozenTrial) -> Self:
         """From Optuna's own record."""
-        return cls._of(trial.number, trial.state.name, trial.value, trial.params, trial.user_attrs)
+        return cls._of(
+            trial.number,
+            trial.state.name,
+            trial.value,
+            trial.params,
+            trial.user_attrs,
+            trial.intermediate_values,
+        )
 
     @classmethod
     def _of(
@@ -70,6 +82,7 @@ class TrialRecord:
         value: float | None,
         params: Mapping[str, Any],
         flat: Mapping[str, Any],
+        reports: Mapping[int, float],
     ) -> Self:
         attributes, missing = None, ""
         try:
@@ -84,6 +97,7 @@ class TrialRecord:
             outcome=str(flat.get(OUTCOME) or ""),
             attributes=attributes,
             missing=missing,
+            reports=reports,
         )
 
     @property
@@ -93,6 +107,12 @@ class TrialRecord:
     @property
     def verdict(self) -> Verdict | None:
         return None if self.attributes is None else self.attributes.verdict
+
+    def epochs(self, datasets: Sequence[str]) -> tuple[EpochValue, ...]:
+        """Its reports; `datasets` are the search's, the gate's first."""
+        verdict = self.verdict
+        lam = None if verdict is None or verdict.lambdas is None else verdict.lam
+        return epoch_values(self.reports, datasets=datasets, lam=lam)
 
     def whole(self) -> TrialAttributes:
         """Its attributes.

@@ -32,10 +32,6 @@ the worker's log has an error's whole text."""
 FIRST_STEP = 1
 """Optuna's step of the first epoch of stage 1."""
 
-STAGE_2_STEP = 10_000
-"""Stage-2 reports start above this step, so that a pruner never compares a mean over
-several sets with a stage-1 epoch (their meanings differ)."""
-
 
 class Ending(enum.StrEnum):
     """How a trial ended.  The last three are also the keys of their constraints."""

@@ -77,7 +77,7 @@ def test_every_figure_is_drawn_and_fits(
     found = browser.execute_script(DRAWN)
     sections = [figure["section"] for figure in found]
     assert sorted(set(sections)) == [
-        "cost", "history", "importances", "learning", "parallel", "sets", "slices",
+        "cost", "history", "importances", "learning", "parallel", "sets", "slices", "timeline",
     ]  # fmt: skip
     assert sections.count("slices") == 4
     for figure in found:

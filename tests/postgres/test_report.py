@@ -47,8 +47,8 @@ from search.study.verdict import Effort, SetResult
 pytestmark = pytest.mark.postgres
 
 NOW = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
-FIGURES = ("history", "learning", "slices", "importances", "parallel", "cost")
-HOSTILE = """<script>alert(1)</script>"><img src=x onerror=alert(2)>{{ 7*7 }}</title>"""
+FIGURES = ("history", "learning", "slices", "importances", "parallel", "cost", "timeline")
+HOSTILE = """<script>alert(1)</script>"><img src=x onerror=alert(2)>{{ 911*911 }}</title>"""
 
 
 def collected(url: str, study: str | None = None) -> Collected:
@@ -170,6 +170,7 @@ def test_every_figure_is_drawn_and_described(engine: Engine, database_url: str) 
         "slices": 4,
         "importances": 1,
         "parallel": 1,
+        "timeline": 1,
         "cost": 1,
     }
     assert all(page.alts)
@@ -208,7 +209,7 @@ def test_titles_and_names_are_text(engine: Engine, database_url: str) -> None:
     assert HOSTILE in page.text["incidents"]
     assert not {"script", "img"} & set(page.tags)
     assert "<script" not in html
-    assert "49" not in page.text[""], "a title is no template"
+    assert "829921" not in page.text[""], "a title is no template"
 
 
 def test_a_search_in_which_nothing_passed(engine: Engine, database_url: str) -> None:
@@ -256,10 +257,10 @@ def test_a_search_of_one_trial(engine: Engine, database_url: str, kind: str) -> 
     assert (
         drawn
         == {
-            "complete": {"history", "learning", "slices", "parallel", "cost"},
-            "gate": {"history", "learning", "slices", "parallel", "cost"},
-            "infeasible": {"history"},
-            "open": set(),
+            "complete": {"history", "learning", "slices", "parallel", "cost", "timeline"},
+            "gate": {"history", "learning", "slices", "parallel", "cost", "timeline"},
+            "infeasible": {"history", "timeline"},
+            "open": {"timeline"},
         }[kind]
     )
 
@@ -403,3 +404,12 @@ def fill(engine: Engine, one: Told, trials: int) -> None:
                     f"copy.number % {MODELS} = model.number AND copy.number >= {MODELS}"
                 )
             )
+        connection.execute(
+            text(
+                "INSERT INTO nkat_attempt (token, study_name, trial_id, trial_number, attempt, "
+                "ticket_id, worker_id, started_at, ended_at, outcome) SELECT gen_random_uuid(), "
+                ":study, trial_id, number, 1, number, :worker, now() + number * interval '9 s', "
+                "now() + (number + 1) * interval '9 s', 'pruned' FROM trials"
+            ),
+            {"study": one.search.study, "worker": one.worker},
+        )

@@ -1,4 +1,7 @@
-"""`nkat-search report` as a user types it, and the page that `run` leaves beside best.yaml."""
+"""`nkat-search report` as a user types it, and what `run` does where it can leave no page.
+
+That it leaves one beside best.yaml: test_tutorial.py.
+"""
 
 from __future__ import annotations
 
@@ -69,21 +72,6 @@ def test_bad_input_is_one_sentence(tmp_path: Path, engine: Engine, database_url:
     assert not (tmp_path / "report.html").exists()
 
 
-@pytest.mark.slow
-def test_run_leaves_a_page_beside_best_yaml(tmp_path: Path, database_url: str) -> None:
-    (tmp_path / "search.yaml").write_text(SEARCH.replace("THRESHOLD", "0.01"))
-    ended = nkat(*RUN, folder=tmp_path, storage=database_url)
-    assert ended.returncode == 0, ended.stderr
-    page = tmp_path / "out/report.html"
-    lines = ended.stdout.strip().splitlines()
-    assert lines[-2].startswith("best configuration: ")
-    assert lines[-1] == f"report: {page.as_uri()}"
-    text = ParsedPage(page.read_text()).text
-    assert "Best Global TPE score" in text["verdict"]
-    assert "Cut down" in text[""]
-
-
-@pytest.mark.slow
 def test_a_page_that_cannot_be_written_is_a_warning(tmp_path: Path, database_url: str) -> None:
     (tmp_path / "search.yaml").write_text(SEARCH.replace("THRESHOLD", "1.2"))
     mine = tmp_path / "out/report.html"

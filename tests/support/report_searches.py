@@ -20,10 +20,11 @@ from search.file.sections import RungsSection
 from search.objective.judge import Judge, infeasible
 from search.provenance import DataSource
 from search.score.tpe_score import Lambdas
+from search.study.epochs import STAGE_2_STEP
 from search.study.gains import Gains
 from search.study.past import Past
 from search.study.trial_attributes import TrialAttributes, TrialFacts
-from search.study.verdict import STAGE_2_STEP, Effort, Ending, SetResult
+from search.study.verdict import Effort, Ending, SetResult
 from storage.board import Board
 from storage.records import Claim
 from storage.searches import create_search

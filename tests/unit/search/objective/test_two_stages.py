@@ -16,9 +16,10 @@ from search.objective.messages import EpochDone, Event, Finished, Job, NotSaved,
 from search.objective.simulated_trainer import Rehearsal, RehearsedSetTrainer
 from search.objective.two_stages import Progress, TwoStageObjective
 from search.score.tpe_score import weight
+from search.study.epochs import STAGE_2_STEP
 from search.study.gains import Gains
 from search.study.past import Past
-from search.study.verdict import LONGEST_TEXT, STAGE_2_STEP, Effort, Ending, SetResult, Verdict
+from search.study.verdict import LONGEST_TEXT, Effort, Ending, SetResult, Verdict
 from storage.checkpoints import CheckpointStore
 
 EPOCHS = 3

@@ -44,6 +44,7 @@ def test_round_trip(content, tmp_path):
         3,
         "raw",
     )
+    assert facts.object_share == 1.0, "colour images are not cut to their object"
     assert len(facts.mean) == len(facts.std) == 3
 
 
@@ -55,6 +56,9 @@ def test_round_trip(content, tmp_path):
         (lambda data: data.replace(b"nkat-weights/1", b"nkat-weights/9"), "not weights of nkat"),
         # One more layer in the header than there are tensors: the same number of bytes.
         (lambda data: data.replace(rb"\"depth\": 1", rb"\"depth\": 2"), "do not agree"),
+        (lambda data: data.replace(rb"\"classes\": 4", rb"\"classes\": 5"), "4 class names for 5"),
+        (lambda data: data.replace(rb"\"epochs\"", rb"\"epocks\""), "its header lacks 'epochs'"),
+        (lambda data: data.replace(rb"\"heads\": 4", rb"\"heads\": 3"), "multiple of heads"),
     ],
 )
 def test_damage_is_one_sentence(content, tmp_path, change, words):
@@ -71,5 +75,11 @@ def test_other_peoples_files(tmp_path):
     save_file({"a": torch.zeros(1)}, tmp_path / "other.safetensors")
     with pytest.raises(BadInput, match="not weights of nkat-search"):
         load_weights(tmp_path / "other.safetensors")
+    save_file({"a": torch.zeros(1)}, tmp_path / "list.safetensors", metadata={"nkat": "[]"})
+    with pytest.raises(BadInput, match="not weights of nkat-search"):
+        load_weights(tmp_path / "list.safetensors")
+    (tmp_path / "best.yaml").write_text("format: nkat-best/1")
+    with pytest.raises(BadInput, match=r"best.yaml: no weights; they stand in a \*.safetensors"):
+        load_weights(tmp_path / "best.yaml")
     with pytest.raises(BadInput, match="no such file"):
         load_weights(tmp_path / "none.safetensors")

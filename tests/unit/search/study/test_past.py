@@ -13,10 +13,11 @@ from optuna.trial import FrozenTrial, TrialState
 from search.file.load import parse_search_text
 from search.objective.judge import Judge
 from search.score.tpe_score import Lambdas
+from search.study.epochs import STAGE_2_STEP
 from search.study.gains import whole_curve
 from search.study.past import Past, PastReader
 from search.study.trial_attributes import TrialAttributes
-from search.study.verdict import STAGE_2_STEP, Effort, SetResult
+from search.study.verdict import Effort, SetResult
 
 SEARCH = parse_search_text("""\
 study: small

@@ -1,0 +1,1 @@
+"""Using a trained network: images in, labels, attention pictures and ONNX out."""
