@@ -20,7 +20,7 @@ def test_the_file_gives_torchs_probabilities(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     # With everything that the plain path has to decide: both filters, split heads, a stem.
     config = small_config(
-        grey=False, conv_stem="tiny", patch_size=2, split_heads=True, top_k=6, top_p=0.8
+        grey=False, conv_stem="tiny", patch_size=2, depth=1, split_heads=True, top_k=6, top_p=0.8
     )
     write_weights(tmp_path / "w.safetensors", config)
     arguments = ["export", "--onnx", "new/net.onnx", "--weights", "w.safetensors", "--json"]
