@@ -28,11 +28,13 @@ Any field of `model` and `train` may stand here instead of there, and then is se
 | `depth: {low: 5, high: 9}` | 5, 6, ... 9; `step: 2` leaves some out, `log: true` is logarithmic |
 | `temperature: {low: 0.6, high: 1.0}` | any number between; `step` and `log` as above |
 
-A draw that makes no network, or one beyond `limits`, is told to the sampler as infeasible; nothing
-is trained.
+A draw that makes no network, or one beyond `limits`, is drawn again.
 """
 
-SECTIONS = ("gate", "datasets", "model", "train", "space", "limits", "recalculation", "service")
+SECTIONS = (
+    "gate", "datasets", "model", "train", "space", "limits", "sampler", "rungs", "bound",
+    "recalculation", "service",
+)  # fmt: skip
 """Keys with a chapter of their own, in this order."""
 
 SAME = {"LongTrainSection": "fields of [train](#train)"}
@@ -68,11 +70,9 @@ def _page(schema: Schema) -> Iterator[str]:
 
 
 def _section(entry: Schema) -> Schema:
-    """Of a list, its (longest) kind of item."""
-    if "items" not in entry:
-        return entry
-    items: Schema = entry["items"]
-    return next((one for one in items.get("anyOf", []) if "$ref" in one), items)
+    """Of a list, its (longest) kind of item; of a section that may be left out, the section."""
+    found: Schema = entry.get("items", entry)
+    return next((one for one in found.get("anyOf", []) if "$ref" in one), found)
 
 
 def _table(section: Schema, schema: Schema) -> Iterator[str]:
@@ -119,7 +119,7 @@ def _values(entry: Schema, schema: Schema) -> str:
         "string": "text",
         "boolean": "`true` or `false`",
         "null": "`null`",
-        "object": "see [space](#space)",
+        "object": "a mapping",
     }
     return words.get(kind, kind) + _bounds(entry)
 

@@ -28,7 +28,7 @@ ROOMS_OF_SEARCH: dict[str, set[str]] = {
     "study": {"file", "provenance", "score", "space"},
     "export": {"file", "provenance", "score", "space", "study", "terminal"},
     "objective": {"file", "provenance", "score", "study"},
-    "report": {"export", "file", "provenance", "score", "space", "study"},
+    "report": {"file", "provenance", "score", "space", "study"},
     "retrain": {"export", "file", "provenance", "score", "terminal"},
     "trained": {"retrain", "terminal"},
     "notebook": {"export", "file", "retrain", "study", "trained"},
