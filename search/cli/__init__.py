@@ -23,6 +23,7 @@ UsageError: type[Exception] = typer.BadParameter.__mro__[1]
 subclass; from click.exceptions another class would come."""
 
 COMMANDS = (
+    "init",
     "run",
     "create",
     "worker",
@@ -51,7 +52,8 @@ HELP = """Distributed two-stage search for a small Vision Transformer (NKAT).
 Stage 1 trains a configuration on CIFAR-10; only one that passes the gate is trained
 on the other sets (stage 2), and the Global TPE score of all of them is maximised.
 
-    nkat-search run --config configs/laptop.yaml     the whole search, this machine
+    nkat-search init                                 a search file to start from
+    nkat-search run                                  the whole search, this machine
     nkat-search status --watch                       trials, workers, best score
     nkat-search export --out best.yaml               the best configuration
     nkat-search recalculate best.yaml                train it in full, read the test images

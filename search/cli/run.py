@@ -27,8 +27,8 @@ def run(
         typer.Option(
             "--config",
             metavar="FILE",
-            help="Search file (default: configs/search.yaml with a GPU, configs/laptop.yaml "
-            "without one).",
+            help="Search file (default: ./search.yaml; without one, the shipped search.yaml with "
+            "a GPU, else the shipped laptop.yaml).",
         ),
     ] = None,
     data_dir: DataDirOption = None,

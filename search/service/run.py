@@ -8,7 +8,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.text import Text
 
-from nkat_errors import BadInput, NkatError
+from nkat_errors import NkatError
 from search.exit_codes import EXIT_INTERRUPTED
 from search.export.best_file import BestFile
 from search.export.choice import NEAREST_NAME
@@ -16,6 +16,7 @@ from search.export.tables import summary_lines, trial_table
 from search.file.data_choice import settle
 from search.file.load import load_search_file
 from search.file.search_file import SearchFile
+from search.file.shipped import default_search_file
 from search.logs import set_up_logging
 from search.outputs import check_output
 from search.report.page import REPORT_NAME, Report
@@ -35,9 +36,6 @@ from search.terminal import plain
 from search.worker.devices import gpu_count
 from search.worker.signals import StopRequest, stop_on_signals
 from storage.engine import make_engine
-
-CONFIGS = Path(__file__).resolve().parents[2] / "configs"
-"""The search files of the source tree."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,7 +64,7 @@ def run_search(options: RunOptions, *, notes: Console, results: Console) -> int:
     set_up_logging(level="ERROR")
     stop = StopRequest()
     check_output(options.out)
-    path = options.config or default_config()
+    path = options.config or default_search_file(gpu=bool(gpu_count()))
     search = load_search_file(path)
     if options.synthetic:
         search = all_synthetic(search)
@@ -102,14 +100,6 @@ def run_search(options: RunOptions, *, notes: Console, results: Console) -> int:
                 session.board.set_state("run")
                 run_to_end(plan, session, stop=stop, console=notes, page=page)
             return _conclude(session, options.out, stopped=bool(stop), results=results)
-
-
-def default_config() -> Path:
-    """configs/search.yaml with a GPU, configs/laptop.yaml without one."""
-    path = CONFIGS / ("search.yaml" if gpu_count() else "laptop.yaml")
-    if not path.exists():
-        raise BadInput(f"{path} is not there: name a search file with --config")
-    return path
 
 
 def all_synthetic(search: SearchFile) -> SearchFile:
