@@ -9,6 +9,28 @@ import typer
 from search.cli.common import StateDirOption, StorageOption, StudyOption
 from search.cli.worker import CheckpointDirOption
 
+MetricsPortOption = Annotated[
+    int | None,
+    typer.Option(
+        "--metrics-port",
+        envvar="NKAT_METRICS_PORT",
+        metavar="PORT",
+        min=0,
+        max=65535,
+        help="Serve /metrics for Prometheus (default: service.metrics_port of the search file, "
+        "else none); 0: none.",
+    ),
+]
+MetricsHostOption = Annotated[
+    str,
+    typer.Option(
+        "--metrics-host",
+        envvar="NKAT_METRICS_HOST",
+        metavar="ADDRESS",
+        help="Address that the metrics are served on; whoever can reach it can read them.",
+    ),
+]
+
 
 def register(app: typer.Typer) -> None:
     app.command("orchestrate")(orchestrate)
@@ -34,6 +56,8 @@ def orchestrate(
     resume: Annotated[
         bool, typer.Option("--resume", help="Let a paused or stopped search run again, first.")
     ] = False,
+    metrics_port: MetricsPortOption = None,
+    metrics_host: MetricsHostOption = "127.0.0.1",
 ) -> int:
     """Watch over a search: give lost trials to other workers, pause a search whose
     attempts keep failing, write the dashboard's notes, delete old checkpoints.
@@ -47,6 +71,7 @@ def orchestrate(
     import time
 
     from search.logs import set_up_logging
+    from search.service.metrics_endpoint import metrics_served
     from search.service.orchestrator import Orchestrator
     from search.study.session import checkpoint_dir as find_checkpoint_dir
     from search.study.session import database, opened
@@ -60,6 +85,10 @@ def orchestrate(
         opened(
             url, study, role="orchestrator", wait_s=wait, give_up=lambda: bool(stop)
         ) as session,
+        metrics_served(
+            host=metrics_host,
+            port=session.search.service.metrics_port if metrics_port is None else metrics_port,
+        ) as metrics,
     ):
         if resume:
             session.board.set_state("run")
@@ -72,5 +101,6 @@ def orchestrate(
             record=session.record,
             checkpoints=session.checkpoints(find_checkpoint_dir(checkpoint_dir, state_dir)),
             clock=time.monotonic,
+            observers=[] if metrics is None else [metrics.observe],
         ).run(stop=stop, until_done=until_done, sleep=time.sleep)
     return 0

@@ -14,6 +14,7 @@ from search.cli.common import (
     note_console,
     out_console,
 )
+from search.cli.orchestrate import MetricsHostOption, MetricsPortOption
 from search.cli.worker import CheckpointDirOption
 
 
@@ -50,6 +51,8 @@ def run(
             "--dashboard-port", metavar="PORT", min=0, max=65535, help="optuna-dashboard; 0: none."
         ),
     ] = 8080,
+    metrics_port: MetricsPortOption = None,
+    metrics_host: MetricsHostOption = "127.0.0.1",
     force_new: Annotated[
         bool,
         typer.Option(
@@ -93,6 +96,8 @@ def run(
             workers=workers,
             out=out,
             dashboard_port=dashboard_port,
+            metrics_port=metrics_port,
+            metrics_host=metrics_host,
             force_new=force_new,
             synthetic=synthetic,
             grace_s=grace,

@@ -253,7 +253,7 @@ class SearchFile:
             "space": {k: p.to_plain() for k, p in self.space.parameters.items()},
             **self._limits(),
             **self._recalculation(),
-            "service": self.service.model_dump(),
+            "service": self.service.model_dump(exclude_none=True),
         }
 
     def to_yaml(self) -> str:

@@ -193,6 +193,13 @@ class ServiceSection(Section):
         le=1,
         description="share of failed attempts above which the search pauses",
     )
+    metrics_port: int | None = Field(
+        default=None,
+        ge=1,
+        le=65535,
+        description="`run` and `orchestrate` serve metrics for Prometheus on this TCP port "
+        "(option --metrics-port)",
+    )
     bound_check: bool = Field(
         default=True, description="stop stage 2 when the best score so far is out of reach"
     )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import optuna
 
 from search.study.nearest import AtTheGate, best_at_the_gate, none_passed
@@ -24,6 +26,11 @@ class GateWatch:
         self._seen = (-1, -1)
         self._warned = False
         self.best: AtTheGate | None = None
+
+    @property
+    def ended(self) -> Mapping[int, TrialRecord]:
+        """The ended trials by number, as of the last look."""
+        return self._ended
 
     def look(self, counts: Counts) -> str:
         """Looks at the trials that ended since; returns a warning, once, or nothing.

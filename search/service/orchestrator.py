@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import os
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 
 import optuna
@@ -25,6 +25,7 @@ from search.dashboard.notes import (
 )
 from search.file.search_file import SearchFile
 from search.service.gate_watch import GateWatch
+from search.service.observation import Observation, Observer
 from search.study.nearest import AtTheGate
 from search.study.trial_record import TrialRecord
 from search.worker.loop import BEATS_PER_LEASE
@@ -41,6 +42,7 @@ MIN_ATTEMPTS_FOR_RATE = 8
 """Ended attempts before a failure rate means anything."""
 NOTES_EVERY_S = 10.0
 SWEEP_EVERY_S = 60.0
+OBSERVE_EVERY_S = 2.0
 NOTE = "orchestrator"
 """What its row in the worker table says, where `status` and the health check find it."""
 
@@ -55,6 +57,7 @@ class Orchestrator:
         checkpoints: where the workers' checkpoints are, or None when they are elsewhere.
         clock: monotonic seconds.
         notes: write the dashboard's notes (a rehearsal of thousands of trials does not).
+        observers: are told every few seconds how the search stands, and once at the end.
 
     Attributes:
         command, message: what the search wants of its workers, and why.
@@ -70,6 +73,7 @@ class Orchestrator:
         checkpoints: CheckpointStore | None,
         clock: Callable[[], float],
         notes: bool = True,
+        observers: Sequence[Observer] = (),
     ) -> None:
         self._board = board
         self._search = search
@@ -77,7 +81,8 @@ class Orchestrator:
         self._checkpoints = checkpoints
         self._clock = clock
         self._notes = notes
-        self._beat_due = self._notes_due = self._sweep_due = 0.0
+        self._observers = observers
+        self._beat_due = self._notes_due = self._sweep_due = self._observe_due = 0.0
         self._noted: set[int] = set()
         self._watch = GateWatch(board)
         self._id = board.register_worker(
@@ -115,7 +120,23 @@ class Orchestrator:
         if now >= self._notes_due and self._notes:
             self.write_notes(counts)
             self._notes_due = now + NOTES_EVERY_S
+        if now >= self._observe_due and self._observers:
+            self._observe(counts)
+            self._observe_due = now + OBSERVE_EVERY_S
         return counts
+
+    def _observe(self, counts: Counts) -> None:
+        seen = Observation(
+            study=self._record.study_name,
+            state="done" if counts.done >= counts.budget else self.command.value,
+            message=self.message,
+            counts=counts,
+            ended=self._watch.ended,
+            gate=self._watch.best,
+            workers=[row for row in self._board.workers() if row.note != NOTE],
+        )
+        for observer in self._observers:
+            observer(seen)
 
     def write_notes(self, counts: Counts) -> None:
         """A sentence per finished trial and the study's page; each once."""
@@ -169,6 +190,11 @@ class Orchestrator:
 
     def close(self, reason: str) -> None:
         """Last notes, good-bye."""
-        if self._notes:
-            self.write_notes(self._board.counts())
+        if self._notes or self._observers:
+            counts = self._board.counts()
+            if self._notes:
+                self.write_notes(counts)
+            if self._observers:
+                self._watch.look(counts)
+                self._observe(counts)
         self._board.retire_worker(self._id, reason)

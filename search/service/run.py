@@ -20,6 +20,7 @@ from search.file.shipped import default_search_file
 from search.logs import set_up_logging
 from search.outputs import check_output
 from search.report.page import REPORT_NAME, Report
+from search.service.metrics_endpoint import metrics_served
 from search.service.supervision import RunPlan, cut_down_line, dashboard, run_to_end
 from search.study.create import create_study
 from search.study.nearest import nearest, none_passed
@@ -50,6 +51,8 @@ class RunOptions:
     workers: int | None
     out: Path
     dashboard_port: int
+    metrics_port: int | None
+    metrics_host: str
     force_new: bool
     synthetic: bool
     grace_s: float
@@ -74,7 +77,11 @@ def run_search(options: RunOptions, *, notes: Console, results: Console) -> int:
     settled = settle(search, data_dir=options.data_dir, tell=lambda line: notes.print(plain(line)))
     for note in settled.notes:
         notes.print(plain(f"NOTE: {note}", "bold yellow"), soft_wrap=True)
+    port = options.metrics_port
     with (
+        metrics_served(
+            host=options.metrics_host, port=search.service.metrics_port if port is None else port
+        ) as metrics,
         stop_on_signals(stop),
         only_run(state_dir(options.state_dir)),
         database(options.storage, options.state_dir, make=True) as url,
@@ -98,7 +105,14 @@ def run_search(options: RunOptions, *, notes: Console, results: Console) -> int:
             with dashboard(plan) as page:
                 # Typing the command again is how a paused search is set going.
                 session.board.set_state("run")
-                run_to_end(plan, session, stop=stop, console=notes, page=page)
+                run_to_end(
+                    plan,
+                    session,
+                    stop=stop,
+                    console=notes,
+                    page=page,
+                    observers=[] if metrics is None else [metrics.observe],
+                )
             return _conclude(session, options.out, stopped=bool(stop), results=results)
 
 

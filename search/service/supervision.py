@@ -7,6 +7,7 @@ best.yaml.  Running it again goes on where it stopped.
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,7 @@ from rich.console import Console
 from nkat_errors import NkatError
 from search.file.search_file import SearchFile
 from search.service.dashboard_process import DashboardProcess
+from search.service.observation import Observer
 from search.service.orchestrator import NOTE, Orchestrator
 from search.service.progress import SearchProgress
 from search.study.session import Session
@@ -65,11 +67,13 @@ def run_to_end(
     stop: StopRequest,
     console: Console,
     page: DashboardProcess | None,
+    observers: Sequence[Observer] = (),
 ) -> None:
     """Runs workers until the budget is used up or a signal comes.
 
     Args:
         page: the dashboard, whose news are shown.
+        observers: see `Orchestrator`.
 
     Raises:
         BadInput: a worker says that the input cannot work.
@@ -81,6 +85,7 @@ def run_to_end(
         record=session.record,
         checkpoints=session.checkpoints(plan.checkpoint_dir),
         clock=time.monotonic,
+        observers=observers,
     )
     pool = WorkerPool(
         commands=worker_commands(plan),

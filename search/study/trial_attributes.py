@@ -17,6 +17,10 @@ from search.provenance import DataSource
 from search.score.tpe_score import LambdaReading, Lambdas
 from search.study.verdict import CANNOT_TRAIN, Effort, Ending, SetResult, Verdict
 
+CPU, REHEARSAL = "CPU", "rehearsal"
+NO_GPU = (CPU, REHEARSAL)
+"""Names of devices that are no GPU."""
+
 OUTCOME = "outcome"
 """The sentence; storage writes it too when it gives a trial up."""
 

@@ -39,6 +39,7 @@ ROOMS_OF_SEARCH: dict[str, set[str]] = {
         "file",
         "logs",
         "outputs",
+        "provenance",
         "report",
         "study",
         "terminal",
