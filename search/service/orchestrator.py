@@ -26,6 +26,7 @@ from search.dashboard.notes import (
 from search.file.search_file import SearchFile
 from search.service.gate_watch import GateWatch
 from search.service.observation import Observation, Observer
+from search.service.steering import RESUME
 from search.study.nearest import AtTheGate
 from search.study.trial_record import TrialRecord
 from search.worker.loop import BEATS_PER_LEASE
@@ -61,6 +62,7 @@ class Orchestrator:
 
     Attributes:
         command, message: what the search wants of its workers, and why.
+        failing: it paused itself, because its attempts keep failing.
         warning: that nothing passes the gate; empty until the sampler's start-up is over.
     """
 
@@ -90,6 +92,7 @@ class Orchestrator:
         )
         self.command = Command.RUN
         self.message = ""
+        self.failing = False
         self.warning = ""
 
     @property
@@ -103,12 +106,16 @@ class Orchestrator:
         if now >= self._beat_due:
             # Both say in the log what they did.
             self._board.reap(self._search.service.lease_s)
-            self._board.pause_if_failing(
+            failing = self._board.pause_if_failing(
                 max_failure_rate=self._search.service.max_failure_rate,
                 min_attempts=MIN_ATTEMPTS_FOR_RATE,
             )
+            if failing is not None:
+                self.failing = True
+                log.error("mend the cause, then: %s", RESUME)
             beat = self._board.beat(self._id)
             self.command, self.message = beat.command, beat.message
+            self.failing = self.failing and self.command is not Command.RUN
             self._beat_due = now + self._search.service.lease_s / BEATS_PER_LEASE
         counts = self._board.counts()
         if warning := self._watch.look(counts):

@@ -7,6 +7,7 @@ from typing import Any
 
 from rich.console import Group, RenderableType
 
+from search.service.steering import RESUME
 from search.study.nearest import best_at_the_gate
 from search.study.session import Session
 from search.study.trial_attributes import OUTCOME
@@ -73,8 +74,11 @@ def _trial(row: TrialRow, record: TrialRecord) -> dict[str, Any]:
 def tables(view: dict[str, Any]) -> RenderableType:
     """The same for a terminal."""
     best = view["best"]
+    held = view["state"] in (Command.PAUSE, Command.STOP)
     lines = [
-        f"{view['study']}: {view['state']}" + (f" ({view['message']})" if view["message"] else ""),
+        f"{view['study']}: {view['state']}"
+        + (f" ({view['message']})" if view["message"] else "")
+        + (f"; {RESUME}" if held else ""),
         f"{view['done']} of {view['budget']} trials count: {view['complete']} complete, "
         f"{view['pruned']} pruned; {view['running']} running, {view['waiting']} waiting, "
         f"{view['failed']} failed",

@@ -20,6 +20,7 @@ from search.service.dashboard_process import DashboardProcess
 from search.service.observation import Observer
 from search.service.orchestrator import NOTE, Orchestrator
 from search.service.progress import SearchProgress
+from search.service.steering import RESUME
 from search.study.session import Session
 from search.terminal import plain
 from search.worker.devices import threads_per_worker, worker_devices
@@ -128,14 +129,17 @@ def _watch(
             session.board.best(),
             workers,
             gate=orchestrator.gate,
-            warning=orchestrator.warning,
+            warning=_paused(orchestrator) or orchestrator.warning,
         )
         if counts.done >= counts.budget:
             return
-        if orchestrator.command is not Command.RUN:
+        if orchestrator.command is Command.STOP:
+            stop(f"the search was stopped ({orchestrator.message})")
+            return
+        if orchestrator.failing:
             raise SearchEnded(
-                f"the search is set to {orchestrator.command.value}: {orchestrator.message}; "
-                "mend the cause, then run the same command again"
+                f"the search has {orchestrator.message}; mend the cause, then run the same "
+                "command again"
             )
         if pool.all_ended:
             raise SearchEnded(
@@ -143,6 +147,13 @@ def _watch(
                 "run the same command again to go on"
             )
         time.sleep(TICK_S)
+
+
+def _paused(orchestrator: Orchestrator) -> str:
+    """Somebody paused the search: `run` waits with its workers."""
+    if orchestrator.command is not Command.PAUSE or orchestrator.failing:
+        return ""
+    return f"the search is paused ({orchestrator.message}): {RESUME}"
 
 
 def worker_commands(plan: RunPlan) -> dict[str, list[str]]:
