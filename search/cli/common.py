@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from nkat_errors import BadInput
+from search.logs import LogFormat
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -49,6 +50,14 @@ StudyOption = Annotated[
 ]
 JsonOption = Annotated[
     bool, typer.Option("--json", help="Print JSON on stdout instead of tables.")
+]
+LogFormatOption = Annotated[
+    LogFormat,
+    typer.Option(
+        "--log-format",
+        envvar="NKAT_LOG_FORMAT",
+        help="Log lines as text, or as JSON with trial, attempt and worker as fields.",
+    ),
 ]
 DeviceOption = Annotated[
     str,

@@ -6,7 +6,8 @@ from typing import Annotated
 
 import typer
 
-from search.cli.common import StateDirOption, StorageOption
+from search.cli.common import LogFormatOption, StateDirOption, StorageOption
+from search.logs import LogFormat
 
 
 def register(app: typer.Typer) -> None:
@@ -30,6 +31,7 @@ def dashboard(
             "--wait", metavar="SECONDS", min=0, help="How long to wait for database and tables."
         ),
     ] = 60.0,
+    log_format: LogFormatOption = LogFormat.TEXT,
     with_parent: Annotated[
         bool,
         typer.Option("--with-parent", hidden=True, help="Stop when the parent process dies."),
@@ -56,7 +58,7 @@ def dashboard(
         from search.worker.signals import signal_when_parent_dies
 
         signal_when_parent_dies(signal.SIGTERM)
-    set_up_logging()
+    set_up_logging(log_format=log_format)
     login, editable = login_from(), editable_from()
     proxy = trusted_proxy_from()
     with database(storage, state_dir) as url:

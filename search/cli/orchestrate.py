@@ -6,8 +6,9 @@ from typing import Annotated
 
 import typer
 
-from search.cli.common import StateDirOption, StorageOption, StudyOption
+from search.cli.common import LogFormatOption, StateDirOption, StorageOption, StudyOption
 from search.cli.worker import CheckpointDirOption
+from search.logs import LogFormat
 
 MetricsPortOption = Annotated[
     int | None,
@@ -58,6 +59,7 @@ def orchestrate(
     ] = False,
     metrics_port: MetricsPortOption = None,
     metrics_host: MetricsHostOption = "127.0.0.1",
+    log_format: LogFormatOption = LogFormat.TEXT,
 ) -> int:
     """Watch over a search: give lost trials to other workers, pause a search whose
     attempts keep failing, write the dashboard's notes, delete old checkpoints.
@@ -77,7 +79,7 @@ def orchestrate(
     from search.study.session import database, opened
     from search.worker.signals import StopRequest, stop_on_signals
 
-    set_up_logging()
+    set_up_logging(log_format=log_format)
     stop = StopRequest()
     with (
         stop_on_signals(stop),

@@ -9,6 +9,7 @@ import typer
 
 from search.cli.common import (
     DataDirOption,
+    LogFormatOption,
     StateDirOption,
     StorageOption,
     note_console,
@@ -16,6 +17,7 @@ from search.cli.common import (
 )
 from search.cli.orchestrate import MetricsHostOption, MetricsPortOption
 from search.cli.worker import CheckpointDirOption
+from search.logs import LogFormat
 
 
 def register(app: typer.Typer) -> None:
@@ -53,6 +55,7 @@ def run(
     ] = 8080,
     metrics_port: MetricsPortOption = None,
     metrics_host: MetricsHostOption = "127.0.0.1",
+    log_format: LogFormatOption = LogFormat.TEXT,
     force_new: Annotated[
         bool,
         typer.Option(
@@ -98,6 +101,7 @@ def run(
             dashboard_port=dashboard_port,
             metrics_port=metrics_port,
             metrics_host=metrics_host,
+            log_format=log_format,
             force_new=force_new,
             synthetic=synthetic,
             grace_s=grace,

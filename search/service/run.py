@@ -17,7 +17,7 @@ from search.file.data_choice import settle
 from search.file.load import load_search_file
 from search.file.search_file import SearchFile
 from search.file.shipped import default_search_file
-from search.logs import set_up_logging
+from search.logs import LogFormat, set_up_logging
 from search.outputs import check_output
 from search.report.page import REPORT_NAME, Report
 from search.service.metrics_endpoint import metrics_served
@@ -53,6 +53,7 @@ class RunOptions:
     dashboard_port: int
     metrics_port: int | None
     metrics_host: str
+    log_format: LogFormat
     force_new: bool
     synthetic: bool
     grace_s: float
@@ -64,7 +65,7 @@ def run_search(options: RunOptions, *, notes: Console, results: Console) -> int:
     Raises:
         NkatError: nothing passed; nearest.yaml is the trial that came nearest.
     """
-    set_up_logging(level="ERROR")
+    set_up_logging(level="ERROR", log_format=options.log_format)
     stop = StopRequest()
     check_output(options.out)
     path = options.config or default_search_file(gpu=bool(gpu_count()))
@@ -100,6 +101,7 @@ def run_search(options: RunOptions, *, notes: Console, results: Console) -> int:
             workers=options.workers,
             dashboard_port=options.dashboard_port,
             grace_s=options.grace_s,
+            log_format=options.log_format,
         )
         with opened(url, record.study_name, role="run", give_up=lambda: bool(stop)) as session:
             with dashboard(plan) as page:

@@ -16,6 +16,7 @@ from rich.console import Console
 
 from nkat_errors import NkatError
 from search.file.search_file import SearchFile
+from search.logs import LogFormat
 from search.service.dashboard_process import DashboardProcess
 from search.service.observation import Observer
 from search.service.orchestrator import NOTE, Orchestrator
@@ -49,6 +50,7 @@ class RunPlan:
         workers: number of worker processes; None for one per GPU (one on CPU).
         dashboard_port: 0 for none.
         grace_s: time for an epoch to end after Ctrl-C.
+        log_format: of the workers' and the dashboard's logs.
     """
 
     url: str
@@ -59,6 +61,7 @@ class RunPlan:
     workers: int | None
     dashboard_port: int
     grace_s: float
+    log_format: LogFormat
 
 
 def run_to_end(
@@ -165,6 +168,7 @@ def worker_commands(plan: RunPlan) -> dict[str, list[str]]:
         arguments = ["worker", "--with-parent", "--study", plan.study, "--device", device]
         arguments += ["--checkpoint-dir", str(plan.checkpoint_dir)]
         arguments += ["--grace", str(plan.grace_s), "--threads", str(threads)]
+        arguments += ["--log-format", plan.log_format]
         if plan.data_dir is not None:
             arguments += ["--data-dir", str(plan.data_dir)]
         commands[f"worker-{index}"] = arguments
@@ -179,6 +183,7 @@ def dashboard(plan: RunPlan) -> DashboardProcess | nullcontext[None]:
         url=plan.url,
         port=plan.dashboard_port,
         log_path=plan.state_dir / "logs" / "dashboard.log",
+        log_format=plan.log_format,
     )
 
 
