@@ -23,6 +23,7 @@ from nkat_errors import BadInput
 from search.dashboard.address import ANNOUNCED
 from search.dashboard.artifacts import ExportedTrials, exporter
 from search.dashboard.guard import Guard, Login
+from search.dashboard.pages import OwnPages
 from storage.engine import make_engine
 from storage.schema import wait_for_schema
 
@@ -108,7 +109,8 @@ def make_app(*, engine: Engine, login: Login | None, editable: bool) -> Guard:
             return bool(connection.execute(sqlalchemy.text("SELECT 1")).scalar() == 1)
 
     app = wsgi(storage, artifact_store=ExportedTrials(exporter(engine)))
-    return Guard(app=app, login=login, editable=editable, healthy=healthy)
+    pages = OwnPages(app=app, engine=engine)
+    return Guard(app=pages, login=login, editable=editable, healthy=healthy)
 
 
 def make_server(*, app: Guard, host: str, port: int, trusted_proxy: str | None = None) -> Any:

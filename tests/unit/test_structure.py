@@ -30,7 +30,7 @@ ROOMS_OF_SEARCH: dict[str, set[str]] = {
     "objective": {"file", "provenance", "score", "study"},
     "report": {"export", "file", "objective", "provenance", "score", "space", "study"},
     "retrain": {"export", "file", "provenance", "score", "terminal"},
-    "dashboard": {"export", "file", "study"},
+    "dashboard": {"export", "file", "report", "study", "terminal"},
     "worker": {"exit_codes", "file", "logs", "objective", "study"},
     "service": {
         "dashboard",
