@@ -32,6 +32,17 @@ MetricsHostOption = Annotated[
     ),
 ]
 
+NotifyOption = Annotated[
+    str | None,
+    typer.Option(
+        "--notify",
+        envvar="NKAT_NOTIFY",
+        metavar="URL",
+        help="Webhook that gets a JSON with `text` when the search ends, pauses or finds a new "
+        "best trial (default: service.notify of the search file, else none).",
+    ),
+]
+
 
 def register(app: typer.Typer) -> None:
     app.command("orchestrate")(orchestrate)
@@ -59,6 +70,7 @@ def orchestrate(
     ] = False,
     metrics_port: MetricsPortOption = None,
     metrics_host: MetricsHostOption = "127.0.0.1",
+    notify: NotifyOption = None,
     log_format: LogFormatOption = LogFormat.TEXT,
 ) -> int:
     """Watch over a search: give lost trials to other workers, pause a search whose
@@ -74,6 +86,7 @@ def orchestrate(
 
     from search.logs import set_up_logging
     from search.service.metrics_endpoint import metrics_served
+    from search.service.notify import notified
     from search.service.orchestrator import Orchestrator
     from search.study.session import checkpoint_dir as find_checkpoint_dir
     from search.study.session import database, opened
@@ -91,6 +104,7 @@ def orchestrate(
             host=metrics_host,
             port=session.search.service.metrics_port if metrics_port is None else metrics_port,
         ) as metrics,
+        notified(notify or session.search.service.notify) as notifier,
     ):
         if resume:
             session.board.set_state("run")
@@ -103,6 +117,6 @@ def orchestrate(
             record=session.record,
             checkpoints=session.checkpoints(find_checkpoint_dir(checkpoint_dir, state_dir)),
             clock=time.monotonic,
-            observers=[] if metrics is None else [metrics.observe],
+            observers=[one.observe for one in (metrics, notifier) if one is not None],
         ).run(stop=stop, until_done=until_done, sleep=time.sleep)
     return 0

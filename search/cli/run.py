@@ -15,7 +15,7 @@ from search.cli.common import (
     note_console,
     out_console,
 )
-from search.cli.orchestrate import MetricsHostOption, MetricsPortOption
+from search.cli.orchestrate import MetricsHostOption, MetricsPortOption, NotifyOption
 from search.cli.worker import CheckpointDirOption
 from search.logs import LogFormat
 
@@ -55,6 +55,7 @@ def run(
     ] = 8080,
     metrics_port: MetricsPortOption = None,
     metrics_host: MetricsHostOption = "127.0.0.1",
+    notify: NotifyOption = None,
     log_format: LogFormatOption = LogFormat.TEXT,
     force_new: Annotated[
         bool,
@@ -101,6 +102,7 @@ def run(
             dashboard_port=dashboard_port,
             metrics_port=metrics_port,
             metrics_host=metrics_host,
+            notify=notify,
             log_format=log_format,
             force_new=force_new,
             synthetic=synthetic,

@@ -42,7 +42,8 @@ class GateWatch:
         if seen == self._seen:
             return ""
         self._seen = seen
-        self._ended |= self._board.with_study("gate", self._news)
+        # A new mapping: those who were given the last one keep what they saw.
+        self._ended = self._ended | self._board.with_study("gate", self._news)
         self.best = best_at_the_gate(self._ended.values())
         passed = self.best is not None and self.best.margin >= 0
         if self._warned or passed or counts.done < STARTUP_TRIALS:

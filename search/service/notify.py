@@ -15,6 +15,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from urllib.parse import urlsplit
 
+from nkat_errors import BadInput
+from search.file.sections import WEB_ADDRESS, is_web_address
 from search.service.observation import Observation
 from search.service.steering import RESUME
 
@@ -107,10 +109,16 @@ def _count(seen: Observation) -> str:
 
 @contextmanager
 def notified(url: str | None) -> Iterator[Notifier | None]:
-    """Posts news while the block lasts; None posts nothing."""
+    """Posts news while the block lasts; None posts nothing.
+
+    Raises:
+        BadInput: it is no web address.
+    """
     if not url:
         yield None
         return
+    if not is_web_address(url):
+        raise BadInput(f"--notify {url}: must be {WEB_ADDRESS}")
     notifier = Notifier(url=url)
     try:
         yield notifier

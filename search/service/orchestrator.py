@@ -157,7 +157,7 @@ class Orchestrator:
                 for key in ("done", "complete", "pruned", "running", "waiting", "failed")
             },
             state="done" if counts.done >= counts.budget else self.command.value,
-            search_text=self._record.search_text,
+            search_text=self._shown_text(),
             cut_down=self._search.cut_down,
             best=None if best is None else Best(number=best[0], value=best[1]),
         )
@@ -176,6 +176,11 @@ class Orchestrator:
             return noted
 
         self._noted |= self._board.with_study("notes", write)
+
+    def _shown_text(self) -> str:
+        """The search file without the webhook's address, which is as good as a password."""
+        text, secret = self._record.search_text, self._search.service.notify
+        return text if secret is None else text.replace(secret, "(hidden)")
 
     def run(
         self,

@@ -21,6 +21,7 @@ from search.logs import LogFormat, set_up_logging
 from search.outputs import check_output
 from search.report.page import REPORT_NAME, Report
 from search.service.metrics_endpoint import metrics_served
+from search.service.notify import notified
 from search.service.supervision import RunPlan, cut_down_line, dashboard, run_to_end
 from search.study.create import create_study
 from search.study.nearest import nearest, none_passed
@@ -53,6 +54,7 @@ class RunOptions:
     dashboard_port: int
     metrics_port: int | None
     metrics_host: str
+    notify: str | None
     log_format: LogFormat
     force_new: bool
     synthetic: bool
@@ -83,6 +85,7 @@ def run_search(options: RunOptions, *, notes: Console, results: Console) -> int:
         metrics_served(
             host=options.metrics_host, port=search.service.metrics_port if port is None else port
         ) as metrics,
+        notified(options.notify or search.service.notify) as notifier,
         stop_on_signals(stop),
         only_run(state_dir(options.state_dir)),
         database(options.storage, options.state_dir, make=True) as url,
@@ -113,7 +116,7 @@ def run_search(options: RunOptions, *, notes: Console, results: Console) -> int:
                     stop=stop,
                     console=notes,
                     page=page,
-                    observers=[] if metrics is None else [metrics.observe],
+                    observers=[one.observe for one in (metrics, notifier) if one is not None],
                 )
             return _conclude(session, options.out, stopped=bool(stop), results=results)
 
