@@ -69,7 +69,6 @@ def command_line(names: Sequence[str] = COMMANDS) -> Any:
     app = typer.Typer(
         name="nkat-search",
         no_args_is_help=True,
-        add_completion=False,
         pretty_exceptions_enable=False,
         rich_markup_mode="markdown",
         # `--conv_stem` and `--conv-stem` are the same option.
