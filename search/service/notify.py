@@ -59,6 +59,11 @@ class Notifier:
             said = seen.message.removeprefix(f"{what}: ")
             self._say(seen.state, seen, f"{what} ({said}), {_count(seen)}; {RESUME}")
 
+    def gave_up(self, why: str) -> None:
+        """`run` cannot go on: every worker has ended."""
+        if self._seen is not None and self._seen.state == "run":  # a pause is told already
+            self._say("gave_up", self._seen, f"ended, {why}")
+
     def close(self) -> None:
         """Gives the last posts a little time."""
         try:

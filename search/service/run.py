@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -21,8 +23,8 @@ from search.logs import LogFormat, set_up_logging
 from search.outputs import check_output
 from search.report.page import REPORT_NAME, Report
 from search.service.metrics_endpoint import metrics_served
-from search.service.notify import notified
-from search.service.supervision import RunPlan, cut_down_line, dashboard, run_to_end
+from search.service.notify import Notifier, notified
+from search.service.supervision import RunPlan, SearchEnded, cut_down_line, dashboard, run_to_end
 from search.study.create import create_study
 from search.study.nearest import nearest, none_passed
 from search.study.session import (
@@ -110,15 +112,27 @@ def run_search(options: RunOptions, *, notes: Console, results: Console) -> int:
             with dashboard(plan) as page:
                 # Typing the command again is how a paused search is set going.
                 session.board.set_state("run")
-                run_to_end(
-                    plan,
-                    session,
-                    stop=stop,
-                    console=notes,
-                    page=page,
-                    observers=[one.observe for one in (metrics, notifier) if one is not None],
-                )
+                with _told(notifier):
+                    run_to_end(
+                        plan,
+                        session,
+                        stop=stop,
+                        console=notes,
+                        page=page,
+                        observers=[one.observe for one in (metrics, notifier) if one is not None],
+                    )
             return _conclude(session, options.out, stopped=bool(stop), results=results)
+
+
+@contextmanager
+def _told(notifier: Notifier | None) -> Iterator[None]:
+    """Tells the webhook too when the search cannot go on."""
+    try:
+        yield
+    except SearchEnded as error:
+        if notifier is not None:
+            notifier.gave_up(str(error))
+        raise
 
 
 def all_synthetic(search: SearchFile) -> SearchFile:

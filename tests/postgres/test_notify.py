@@ -113,6 +113,21 @@ def test_news_are_posted_once(engine: Engine, receiver: Receiver) -> None:
     assert {post["study"] for post in receiver.got} == {"reported"}
 
 
+def test_a_search_without_workers_is_told_unless_its_pause_was(
+    engine: Engine, receiver: Receiver
+) -> None:
+    with told(engine, report_search(trials=2)) as one, notified(receiver.url) as notifier:
+        assert notifier is not None
+        search = Watched(engine, one, notifier)
+        search.look()
+        notifier.gave_up("every worker has ended with 2 trials to go")
+        one.board.set_state("pause", "paused: 5 of 8 attempts failed")
+        search.look()
+        notifier.gave_up("the search has paused")
+    assert [post["event"] for post in receiver.got] == ["gave_up", "pause"]
+    assert receiver.got[0]["text"] == "reported: ended, every worker has ended with 2 trials to go"
+
+
 @pytest.mark.parametrize("fault", ["an error", "nobody there"])
 def test_a_receiver_that_fails_is_a_line_in_the_log(
     engine: Engine, receiver: Receiver, caplog: pytest.LogCaptureFixture, fault: str
