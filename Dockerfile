@@ -46,6 +46,7 @@ RUN /opt/nkat/bin/python prebuilt_driver.py /opt/nkat/lib/prebuilt \
 
 FROM builder AS ours
 COPY nkat_errors.py LICENSE README.md ./
+COPY configs ./configs
 COPY model ./model
 COPY storage ./storage
 COPY search ./search

@@ -1,6 +1,7 @@
 # make search   make .venv, install, run the whole search, end with best.yaml
 # make test     make .venv, install, run every test that needs no GPU and no Docker engine
 # make lint     ruff (lint and format) and mypy --strict
+# make audit    known flaws of the pinned versions (asks PyPI's advisory database)
 # make check    lint and test, what .ci/run runs
 #
 # uv is used where it is on the PATH; python -m venv and pip otherwise.
@@ -16,14 +17,16 @@ ARGS   ?=
 TESTS  ?=
 
 ifdef UV
+AUDIT     = $(UV) tool run pip-audit
 MAKE_VENV = $(UV) venv --quiet --allow-existing --python $(PYTHON) $(VENV)
 INSTALL   = $(UV) pip install --quiet --python $(BIN)/python --constraint constraints.txt
 else
+AUDIT     = $(VENV)/audit/bin/pip-audit
 MAKE_VENV = $(PYTHON) -m venv $(VENV)
 INSTALL   = $(BIN)/python -m pip install --quiet --constraint constraints.txt
 endif
 
-.PHONY: search test lint format check clean
+.PHONY: search test lint format audit check clean
 
 search: $(VENV)/.installed
 	$(BIN)/nkat-search run $(ARGS)
@@ -43,6 +46,14 @@ lint: $(VENV)/.installed-dev
 format: $(VENV)/.installed-dev
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+# Strict: a version that could not be asked about is a failure, not a pass.
+audit:
+ifndef UV
+	$(PYTHON) -m venv $(VENV)/audit
+	$(VENV)/audit/bin/python -m pip install --quiet pip-audit
+endif
+	$(AUDIT) --strict --no-deps --disable-pip --requirement constraints.txt
 
 check: lint test
 

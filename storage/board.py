@@ -105,11 +105,13 @@ class Board(Housekeeper):
         stage: str,
         dataset: str | None = None,
         epoch: int | None = None,
+        images_per_s: float | None = None,
         saved: bool = False,
     ) -> None:
         """Where the attempt is, for `status` and for the next attempt's `resumed_from`.
 
         Args:
+            images_per_s: how fast its last epoch was; None leaves what is known.
             saved: a checkpoint was just written; its time is the database's now.
 
         Raises:
@@ -123,6 +125,7 @@ class Board(Housekeeper):
                 stage=stage,
                 dataset=dataset,
                 epoch=epoch,
+                images_per_s=images_per_s,
                 saved=saved,
             )
             if done.rowcount == 0:

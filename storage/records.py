@@ -179,7 +179,12 @@ class Counts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkerRow:
-    """A worker for `status`; times in seconds before the database's now."""
+    """A worker for `status`; ages in seconds before the database's now.
+
+    Args:
+        beat_at: its last beat, seconds since 1970.
+        images_per_s: of its attempt's last epoch.
+    """
 
     worker_id: UUID
     host: str
@@ -189,11 +194,13 @@ class WorkerRow:
     state: WorkerState
     reason: str
     beat_age_s: float
+    beat_at: float
     trial: int | None
     attempt: int | None
     stage: str | None
     dataset: str | None
     epoch: int | None
+    images_per_s: float | None
     checkpoint_age_s: float | None
     leased_for_s: float | None
 

@@ -50,11 +50,13 @@ def workers(tx: Transaction, *, lease_s: float | None) -> list[WorkerRow]:
             state=WorkerState(row.state),
             reason=row.reason,
             beat_age_s=float(row.beat_age_s),
+            beat_at=float(row.beat_at),
             trial=row.trial_number,
             attempt=row.attempt,
             stage=row.stage,
             dataset=row.dataset,
             epoch=row.epoch,
+            images_per_s=row.images_per_s,
             checkpoint_age_s=_float(row.checkpoint_age_s),
             leased_for_s=_float(row.leased_for_s),
         )

@@ -167,7 +167,7 @@ class Retrying:
                 one_line(error),
                 state.attempt_number,
                 wait_s,
-                extra={"action": what, "attempt": state.attempt_number, "wait_s": wait_s},
+                extra={"action": what, "try": state.attempt_number, "wait_s": wait_s},
             )
             self._on_failure(error)
 

@@ -83,6 +83,8 @@ def wait_for_schema(engine: Engine, timeout_s: float = 60.0) -> None:
             _refuse_foreign(engine, optuna_version, ours)
             if optuna_version is not None and ours == newest:
                 return
+            if ours:
+                why = "its tables are those of an older nkat-search"
         except DBAPIError as error:
             if not is_transient(error):
                 raise

@@ -209,6 +209,7 @@ ATTEMPT = _sql("SELECT outcome, reason, gave_up FROM nkat_attempt WHERE token = 
 PROGRESS = _sql("""
     UPDATE nkat_attempt
        SET stage = :stage, dataset = :dataset, epoch = :epoch,
+           images_per_s = COALESCE(CAST(:images_per_s AS float8), images_per_s),
            first_stage = COALESCE(first_stage, :stage),
            checkpoint_at = CASE WHEN :saved THEN {now} ELSE checkpoint_at END
      WHERE token = :token AND outcome = 'running'
@@ -341,7 +342,8 @@ WORKERS = _sql("""
            CASE WHEN w.state = 'alive' AND w.beat_at < {now} - make_interval(secs => :lease_s)
                 THEN 'lost' ELSE w.state END AS state,
            extract(epoch FROM {now} - w.beat_at) AS beat_age_s,
-           a.trial_number, a.attempt, a.stage, a.dataset, a.epoch,
+           extract(epoch FROM w.beat_at) AS beat_at,
+           a.trial_number, a.attempt, a.stage, a.dataset, a.epoch, a.images_per_s,
            extract(epoch FROM {now} - a.checkpoint_at) AS checkpoint_age_s,
            extract(epoch FROM {now} - a.started_at) AS leased_for_s
       FROM nkat_worker w

@@ -23,12 +23,16 @@ UsageError: type[Exception] = typer.BadParameter.__mro__[1]
 subclass; from click.exceptions another class would come."""
 
 COMMANDS = (
+    "init",
     "run",
     "create",
     "worker",
     "orchestrate",
     "status",
     "study",
+    "pause",
+    "resume",
+    "stop",
     "dashboard",
     "export",
     "report",
@@ -54,7 +58,8 @@ HELP = """Distributed two-stage search for a small Vision Transformer (NKAT).
 Stage 1 trains a configuration on CIFAR-10; only one that passes the gate is trained
 on the other sets (stage 2), and the Global TPE score of all of them is maximised.
 
-    nkat-search run --config configs/laptop.yaml     the whole search, this machine
+    nkat-search init                                 a search file to start from
+    nkat-search run                                  the whole search, this machine
     nkat-search status --watch                       trials, workers, best score
     nkat-search export --out best.yaml               the best configuration
     nkat-search recalculate best.yaml                train it in full, read the test images
@@ -67,7 +72,6 @@ def command_line(names: Sequence[str] = COMMANDS) -> Any:
     app = typer.Typer(
         name="nkat-search",
         no_args_is_help=True,
-        add_completion=False,
         pretty_exceptions_enable=False,
         rich_markup_mode="markdown",
         # `--conv_stem` and `--conv-stem` are the same option.

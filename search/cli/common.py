@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from nkat_errors import BadInput
+from search.logs import LogFormat
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -81,6 +82,14 @@ StopAtOption = Annotated[
         metavar="SCORE",
         min=0,
         help="End the search once a trial has this Global TPE score.",
+    ),
+]
+LogFormatOption = Annotated[
+    LogFormat,
+    typer.Option(
+        "--log-format",
+        envvar="NKAT_LOG_FORMAT",
+        help="Log lines as text, or as JSON with trial, attempt and worker as fields.",
     ),
 ]
 DeviceOption = Annotated[

@@ -32,8 +32,8 @@ def create(
         typer.Option(
             "--config",
             metavar="FILE",
-            help="The search file (default: configs/search.yaml with a GPU here, else "
-            "configs/laptop.yaml).",
+            help="The search file (default: ./search.yaml; without one, the shipped search.yaml "
+            "with a GPU here, else the shipped laptop.yaml).",
         ),
     ] = None,
     storage: StorageOption = None,
@@ -64,13 +64,14 @@ def create(
     """
     from search.file.data_choice import settle
     from search.file.load import load_search_file
-    from search.service.run import default_config
+    from search.file.shipped import default_search_file
     from search.service.warm_start import with_first_trials
     from search.study.create import create_study
     from search.study.session import database
+    from search.worker.devices import gpu_count
     from storage.engine import make_engine
 
-    search_file = load_search_file(config or default_config())
+    search_file = load_search_file(config or default_search_file(gpu=bool(gpu_count())))
     with database(storage, state_dir, make=True) as url:
         engine = make_engine(url, application_name="nkat-create", wait_s=wait)
         try:

@@ -6,7 +6,8 @@ from typing import Annotated
 
 import typer
 
-from search.cli.common import StateDirOption, StorageOption
+from search.cli.common import LogFormatOption, StateDirOption, StorageOption
+from search.logs import LogFormat
 
 
 def register(app: typer.Typer) -> None:
@@ -30,6 +31,7 @@ def dashboard(
             "--wait", metavar="SECONDS", min=0, help="How long to wait for database and tables."
         ),
     ] = 60.0,
+    log_format: LogFormatOption = LogFormat.TEXT,
     with_parent: Annotated[
         bool,
         typer.Option("--with-parent", hidden=True, help="Stop when the parent process dies."),
@@ -39,12 +41,15 @@ def dashboard(
 
     It waits for a database that is empty yet.  NKAT_DASHBOARD_USER and
     NKAT_DASHBOARD_PASSWORD_FILE set a login (needed for a --host beyond loopback);
-    NKAT_DASHBOARD_EDITABLE=1 lets its own edits through.
+    NKAT_DASHBOARD_EDITABLE=1 lets its own edits through.  Behind a proxy,
+    NKAT_DASHBOARD_TRUSTED_PROXY names it, so that wrong logins are counted by the clients'
+    own addresses.
 
         nkat-search dashboard
         nkat-search dashboard --storage postgresql+psycopg2://nkat:secret@db/nkat --port 8081
     """
-    from search.dashboard.server import editable_from, login_from, serve
+    from search.dashboard.server import editable_from, login_from, serve, trusted_proxy_from
+    from search.logs import set_up_logging
     from search.study.session import database
 
     if with_parent:
@@ -53,7 +58,9 @@ def dashboard(
         from search.worker.signals import signal_when_parent_dies
 
         signal_when_parent_dies(signal.SIGTERM)
+    set_up_logging(log_format=log_format)
     login, editable = login_from(), editable_from()
+    proxy = trusted_proxy_from()
     with database(storage, state_dir) as url:
         serve(
             storage_url=url,
@@ -61,5 +68,6 @@ def dashboard(
             port=port,
             login=login,
             editable=editable,
+            trusted_proxy=proxy,
             wait_s=wait,
         )

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from search.cli.common import (
+    LogFormatOption,
     StateDirOption,
     StopAtOption,
     StorageOption,
@@ -14,6 +15,40 @@ from search.cli.common import (
     TimeoutOption,
 )
 from search.cli.worker import CheckpointDirOption
+from search.logs import LogFormat
+
+MetricsPortOption = Annotated[
+    int | None,
+    typer.Option(
+        "--metrics-port",
+        envvar="NKAT_METRICS_PORT",
+        metavar="PORT",
+        min=0,
+        max=65535,
+        help="Serve /metrics for Prometheus (default: service.metrics_port of the search file, "
+        "else none); 0: none.",
+    ),
+]
+MetricsHostOption = Annotated[
+    str,
+    typer.Option(
+        "--metrics-host",
+        envvar="NKAT_METRICS_HOST",
+        metavar="ADDRESS",
+        help="Address that the metrics are served on; whoever can reach it can read them.",
+    ),
+]
+
+NotifyOption = Annotated[
+    str | None,
+    typer.Option(
+        "--notify",
+        envvar="NKAT_NOTIFY",
+        metavar="URL",
+        help="Webhook that gets a JSON with `text` when the search ends, pauses or finds a new "
+        "best trial (default: service.notify of the search file, else none).",
+    ),
+]
 
 
 def register(app: typer.Typer) -> None:
@@ -42,6 +77,10 @@ def orchestrate(
     resume: Annotated[
         bool, typer.Option("--resume", help="Let a paused or stopped search run again, first.")
     ] = False,
+    metrics_port: MetricsPortOption = None,
+    metrics_host: MetricsHostOption = "127.0.0.1",
+    notify: NotifyOption = None,
+    log_format: LogFormatOption = LogFormat.TEXT,
 ) -> int:
     """Watch over a search: give lost trials to other workers, pause a search whose
     attempts keep failing, write the dashboard's notes, delete old checkpoints.
@@ -56,12 +95,14 @@ def orchestrate(
 
     from search.logs import set_up_logging
     from search.service.ends import Ends, parse_duration
+    from search.service.metrics_endpoint import metrics_served
+    from search.service.notify import notified
     from search.service.orchestrator import Orchestrator
     from search.study.session import checkpoint_dir as find_checkpoint_dir
     from search.study.session import database, opened
     from search.worker.signals import StopRequest, stop_on_signals
 
-    set_up_logging()
+    set_up_logging(log_format=log_format)
     ends = Ends(
         timeout_s=None if timeout is None else parse_duration(timeout),
         stop_at=stop_at,
@@ -75,6 +116,11 @@ def orchestrate(
         opened(
             url, study, role="orchestrator", wait_s=wait, give_up=lambda: bool(stop)
         ) as session,
+        metrics_served(
+            host=metrics_host,
+            port=session.search.service.metrics_port if metrics_port is None else metrics_port,
+        ) as metrics,
+        notified(notify or session.search.service.notify) as notifier,
     ):
         if resume:
             session.board.set_state("run")
@@ -87,5 +133,6 @@ def orchestrate(
             record=session.record,
             checkpoints=session.checkpoints(find_checkpoint_dir(checkpoint_dir, state_dir)),
             clock=time.monotonic,
+            observers=[one.observe for one in (metrics, notifier) if one is not None],
         ).run(stop=stop, until_done=until_done, ends=ends, sleep=time.sleep)
     return 0

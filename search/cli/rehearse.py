@@ -21,8 +21,13 @@ def register(app: typer.Typer) -> None:
 
 def rehearse(
     config: Annotated[
-        Path, typer.Option("--config", metavar="FILE", help="The search file to rehearse.")
-    ] = Path("configs/search.yaml"),
+        Path | None,
+        typer.Option(
+            "--config",
+            metavar="FILE",
+            help="The search file (default: ./search.yaml; without one, the shipped one).",
+        ),
+    ] = None,
     trials: Annotated[
         int | None,
         typer.Option("--trials", metavar="N", min=1, help="Budget, instead of the file's."),
@@ -82,6 +87,7 @@ def rehearse(
     from dataclasses import replace
 
     from search.file.load import load_search_file
+    from search.file.shipped import default_search_file
     from search.logs import set_up_logging
     from search.objective.simulated_trainer import Rehearsal, Table
     from search.rehearsal.faults import KINDS, parse_rates
@@ -89,7 +95,7 @@ def rehearse(
     from search.rehearsal.run import rehearse as run_rehearsal
     from search.worker.signals import StopRequest, stop_on_signals
 
-    search = load_search_file(config)
+    search = load_search_file(config or default_search_file(gpu=True))
     if trials is not None:
         search = replace(search, n_trials=trials)
     rates = parse_rates(faults)

@@ -11,6 +11,7 @@ from search.cli.common import (
     DataDirOption,
     EnqueueOption,
     FromStudyOption,
+    LogFormatOption,
     StateDirOption,
     StopAtOption,
     StorageOption,
@@ -18,7 +19,9 @@ from search.cli.common import (
     note_console,
     out_console,
 )
+from search.cli.orchestrate import MetricsHostOption, MetricsPortOption, NotifyOption
 from search.cli.worker import CheckpointDirOption
+from search.logs import LogFormat
 
 
 def register(app: typer.Typer) -> None:
@@ -31,8 +34,8 @@ def run(
         typer.Option(
             "--config",
             metavar="FILE",
-            help="Search file (default: configs/search.yaml with a GPU, configs/laptop.yaml "
-            "without one).",
+            help="Search file (default: ./search.yaml; without one, the shipped search.yaml with "
+            "a GPU, else the shipped laptop.yaml).",
         ),
     ] = None,
     data_dir: DataDirOption = None,
@@ -54,6 +57,10 @@ def run(
             "--dashboard-port", metavar="PORT", min=0, max=65535, help="optuna-dashboard; 0: none."
         ),
     ] = 8080,
+    metrics_port: MetricsPortOption = None,
+    metrics_host: MetricsHostOption = "127.0.0.1",
+    notify: NotifyOption = None,
+    log_format: LogFormatOption = LogFormat.TEXT,
     force_new: Annotated[
         bool,
         typer.Option(
@@ -102,6 +109,10 @@ def run(
             workers=workers,
             out=out,
             dashboard_port=dashboard_port,
+            metrics_port=metrics_port,
+            metrics_host=metrics_host,
+            notify=notify,
+            log_format=log_format,
             force_new=force_new,
             synthetic=synthetic,
             grace_s=grace,

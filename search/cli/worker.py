@@ -7,7 +7,14 @@ from typing import Annotated
 
 import typer
 
-from search.cli.common import DataDirOption, StateDirOption, StorageOption, StudyOption
+from search.cli.common import (
+    DataDirOption,
+    LogFormatOption,
+    StateDirOption,
+    StorageOption,
+    StudyOption,
+)
+from search.logs import LogFormat
 
 CheckpointDirOption = Annotated[
     Path | None,
@@ -56,6 +63,7 @@ def worker(
             "--wait", metavar="SECONDS", min=0, help="How long to wait for database and study."
         ),
     ] = 60.0,
+    log_format: LogFormatOption = LogFormat.TEXT,
     rehearsal: Annotated[
         str | None,
         typer.Option("--rehearsal", metavar="JSON", hidden=True, help="A rehearsal's plan."),
@@ -87,6 +95,7 @@ def worker(
             threads=threads,
             grace_s=grace,
             wait_s=wait,
+            log_format=log_format,
             rehearsal=rehearsal,
             with_parent=with_parent,
         )

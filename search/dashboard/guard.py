@@ -1,8 +1,9 @@
 """A door in front of optuna-dashboard, which has no login and can delete studies.
 
 A WSGI wrapper around any WSGI application: Basic authentication compared in
-constant time, only reading unless edits are switched on, no edits from other web
-sites, and an open `/healthz` that answers for the database behind.
+constant time and slowed down after wrong passwords, only reading unless edits are
+switched on, no edits from other web sites, security headers on every answer, and an
+open `/healthz` that answers for the database behind.
 """
 
 from __future__ import annotations
@@ -12,12 +13,16 @@ import hashlib
 import hmac
 import json
 import logging
+import math
 import time
 from base64 import b64decode
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
+
+from search.dashboard.headers import with_headers
+from search.dashboard.wrong_logins import WrongLogins, client_name
 
 logger = logging.getLogger(__name__)
 
@@ -30,11 +35,6 @@ HEALTH_CACHE_S = 2.0
 """The open health page asks the database at most this often, whoever calls it."""
 
 _READING = frozenset({"GET", "HEAD", "OPTIONS"})
-_HEADERS = (
-    ("X-Frame-Options", "DENY"),
-    ("X-Content-Type-Options", "nosniff"),
-    ("Referrer-Policy", "same-origin"),
-)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,6 +90,7 @@ class Guard:
         self._editable = editable
         self._healthy = healthy
         self._clock = clock
+        self._wrong = WrongLogins(clock=clock)
         self._health: tuple[float, bool] | None = None
 
     @property
@@ -97,12 +98,28 @@ class Guard:
         return self._login is not None
 
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
-        if environ.get("PATH_INFO") == HEALTH_PATH:
+        path = environ.get("PATH_INFO", "")
+
+        def start(status: str, headers: list[tuple[str, str]], *rest: Any) -> Any:
+            return start_response(status, with_headers(path, headers), *rest)
+
+        # optuna-dashboard fails on a request without it.
+        environ.setdefault("HTTP_ACCEPT_ENCODING", "")
+        try:
+            return self._answer(path, environ, start)
+        except Exception:
+            logger.exception("%s %s failed", environ.get("REQUEST_METHOD"), path)
+            return _text(start, "500 Internal Server Error", "it failed; the log says why\n")
+
+    def _answer(
+        self, path: str, environ: Environ, start_response: StartResponse
+    ) -> Iterable[bytes]:
+        if path == HEALTH_PATH:
             return self._answer_health(start_response)
-        if self._login is not None and not self._login.allows(
-            environ.get("HTTP_AUTHORIZATION", "")
-        ):
-            return self._refuse_login(environ, start_response)
+        if self._login is not None:
+            refused = self._refuse_login(self._login, environ, start_response)
+            if refused is not None:
+                return refused
         method = environ.get("REQUEST_METHOD", "GET")
         if method not in _READING:
             if not self._editable:
@@ -113,15 +130,27 @@ class Guard:
                 )
             if not _same_site(environ):
                 return _refuse(start_response, "edits from another web site are refused")
+        return self._app(environ, start_response)
 
-        def start(status: str, headers: list[tuple[str, str]], *rest: Any) -> Any:
-            return start_response(status, [*headers, *_HEADERS], *rest)
-
-        return self._app(environ, start)
-
-    def _refuse_login(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
-        if environ.get("HTTP_AUTHORIZATION"):  # a browser's first try carries none
-            logger.warning("refused a login from %s", environ.get("REMOTE_ADDR", "?"))
+    def _refuse_login(
+        self, login: Login, environ: Environ, start_response: StartResponse
+    ) -> Iterable[bytes] | None:
+        """The refusal of a request without the right login; None lets it through."""
+        given = environ.get("HTTP_AUTHORIZATION", "")
+        if given:  # a browser's first try carries none
+            address = environ.get("REMOTE_ADDR", "")
+            right, wait_s, in_a_row = self._wrong.try_login(address, lambda: login.allows(given))
+            if right:
+                return None
+            if wait_s > 0:
+                seconds = math.ceil(wait_s)
+                return _text(
+                    start_response,
+                    "429 Too Many Requests",
+                    f"too many wrong logins: try again in {seconds} s\n",
+                    [("Retry-After", str(seconds))],
+                )
+            logger.warning("wrong login from %s, %d in a row", client_name(address), in_a_row)
         return _text(
             start_response,
             "401 Unauthorized",
@@ -185,5 +214,5 @@ def _send(
 ) -> Iterable[bytes]:
     data = body.encode()
     about = [("Content-Type", content_type), ("Content-Length", str(len(data)))]
-    start_response(status, [*about, *headers, *_HEADERS])
+    start_response(status, [*about, *headers])
     return [data]

@@ -82,7 +82,9 @@ def study_note(
     )
     doing = {"run": "runs", "pause": "is paused", "stop": "was stopped", "done": "is done"}
     sentence = f"{_inline(title)} {doing.get(state, state)}: {done} of {budget} trials count"
-    blocks = [f"**{sentence}, {so_far}.**"]
+    blocks = [f"**{sentence}, {so_far}.**", "[Workers](/workers), [report](/report)"]
+    if state in ("pause", "stop"):
+        blocks.append("`nkat-search resume` lets it go on.")
     if cut_down:
         blocks.append("This is the cut-down form of the search: its scores are not the source's.")
     header = " | ".join(_inline(name) for name in counts)

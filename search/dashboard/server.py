@@ -23,6 +23,7 @@ from nkat_errors import BadInput
 from search.dashboard.address import ANNOUNCED
 from search.dashboard.artifacts import ExportedTrials, exporter
 from search.dashboard.guard import Guard, Login
+from search.dashboard.pages import OwnPages
 from storage.engine import make_engine
 from storage.schema import wait_for_schema
 
@@ -32,7 +33,7 @@ THREADS = 6
 """Requests answered at once; each may hold one database connection."""
 
 MIN_PASSWORD = 8
-"""Characters; a shorter one is refused, since nothing here slows down guessing."""
+"""Characters; a shorter one is refused."""
 
 
 def login_from(environment: Mapping[str, str] = os.environ) -> Login | None:
@@ -71,6 +72,25 @@ def editable_from(environment: Mapping[str, str] = os.environ) -> bool:
     raise BadInput(f"NKAT_DASHBOARD_EDITABLE = {value!r}: must be 1 or 0")
 
 
+def trusted_proxy_from(environment: Mapping[str, str] = os.environ) -> str | None:
+    """The address of the proxy named by NKAT_DASHBOARD_TRUSTED_PROXY, whose X-Forwarded-For
+    says where a request comes from; None when it is not set.
+
+    Raises:
+        BadInput: neither an address nor a name that is known here.
+    """
+    name = environment.get("NKAT_DASHBOARD_TRUSTED_PROXY", "").strip()
+    if not name:
+        return None
+    try:
+        return str(socket.getaddrinfo(name, None)[0][4][0])
+    except (OSError, UnicodeError) as error:
+        raise BadInput(
+            f"NKAT_DASHBOARD_TRUSTED_PROXY = {name!r}: must be an address or a name known here "
+            f"({error})"
+        ) from None
+
+
 def make_app(*, engine: Engine, login: Login | None, editable: bool) -> Guard:
     """The guarded dashboard of the database behind `engine` (whose tables exist)."""
     storage = RDBStorage(
@@ -89,11 +109,15 @@ def make_app(*, engine: Engine, login: Login | None, editable: bool) -> Guard:
             return bool(connection.execute(sqlalchemy.text("SELECT 1")).scalar() == 1)
 
     app = wsgi(storage, artifact_store=ExportedTrials(exporter(engine)))
-    return Guard(app=app, login=login, editable=editable, healthy=healthy)
+    pages = OwnPages(app=app, engine=engine)
+    return Guard(app=pages, login=login, editable=editable, healthy=healthy)
 
 
-def make_server(*, app: Guard, host: str, port: int) -> Any:
+def make_server(*, app: Guard, host: str, port: int, trusted_proxy: str | None = None) -> Any:
     """A waitress server, listening, not yet answering (`run()` answers until stopped).
+
+    Args:
+        trusted_proxy: its X-Forwarded-For is believed; everybody else's is dropped.
 
     Raises:
         BadInput: nobody may listen beyond loopback without a login; the port is taken.
@@ -109,7 +133,10 @@ def make_server(*, app: Guard, host: str, port: int) -> Any:
         listening = socket.create_server((host, port), family=family)
     except OSError as error:
         raise BadInput(f"cannot listen on {host}:{port}: {error.strerror or error}") from error
-    return waitress.create_server(app, sockets=[listening], threads=THREADS, ident=None)
+    proxy: dict[str, Any] = {"clear_untrusted_proxy_headers": True}
+    if trusted_proxy is not None:
+        proxy |= {"trusted_proxy": trusted_proxy, "trusted_proxy_headers": {"x-forwarded-for"}}
+    return waitress.create_server(app, sockets=[listening], threads=THREADS, ident=None, **proxy)
 
 
 def serve(
@@ -119,6 +146,7 @@ def serve(
     port: int = 8080,
     login: Login | None = None,
     editable: bool = False,
+    trusted_proxy: str | None = None,
     wait_s: float = 60.0,
 ) -> None:
     """Serve until SIGTERM or Ctrl-C.
@@ -129,12 +157,13 @@ def serve(
         port: TCP port, 0 chooses a free one.
         login: who may look; None is everybody who can reach the address.
         editable: lets the dashboard's own edits (delete, rename, notes) through.
+        trusted_proxy: see `make_server`.
         wait_s: how long to wait for the database and its tables, seconds.
     """
     engine = make_engine(storage_url, application_name="nkat-dashboard", wait_s=wait_s)
     wait_for_schema(engine, wait_s)
     app = make_app(engine=engine, login=login, editable=editable)
-    server = make_server(app=app, host=host, port=port)
+    server = make_server(app=app, host=host, port=port, trusted_proxy=trusted_proxy)
     signal.signal(signal.SIGTERM, _exit_cleanly)
     sys.stderr.write(
         f"{ANNOUNCED}{host}:{server.effective_port} "

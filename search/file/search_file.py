@@ -277,7 +277,7 @@ class SearchFile:
             "space": {k: p.to_plain() for k, p in self.space.parameters.items()},
             **self._limits(),
             **self._free_sections(),
-            "service": self.service.model_dump(exclude={"bound_check"}),
+            "service": self.service.model_dump(exclude={"bound_check"}, exclude_none=True),
         }
 
     def to_yaml(self) -> str:

@@ -71,8 +71,7 @@ def read_file(path: Path) -> str:
         return path.read_text(encoding="utf-8")
     except FileNotFoundError:
         raise BadInput(
-            f"{path}: there is no such file (configs/search.yaml is the full search, "
-            "configs/laptop.yaml the one cut down)"
+            f"{path}: there is no such file (`nkat-search init` writes one to start from)"
         ) from None
     except UnicodeDecodeError as error:
         raise BadInput(f"{path}: not a UTF-8 text (byte {error.start})") from None
@@ -104,7 +103,7 @@ def read_yaml(text: str, *, name: str) -> YamlSource:
         kind = "empty" if tree is None else f"a {_kind(tree)}"
         raise BadInput(
             f"{name} line 1: the file is {kind}, but must be a YAML mapping "
-            "(`key: value` lines, as in configs/search.yaml)"
+            "(`key: value` lines, as `nkat-search init` writes them)"
         )
     plain = _PlainValues(text)
     try:

@@ -27,7 +27,7 @@ from search.objective.messages import Finished
 from search.objective.two_stages import CannotResume, CannotTrain, EpochReport
 from search.score.tpe_score import accuracy_needed, lambda_theory, lambdas
 from search.study.past import Past
-from search.study.trial_attributes import TrialFacts, accuracy_key
+from search.study.trial_attributes import REHEARSAL, TrialFacts, accuracy_key
 from search.study.verdict import Effort, Ending, SetResult
 
 TOO_LARGE = "rehearsed: the network does not fit"
@@ -222,7 +222,7 @@ class RehearsedSetTrainer:
             # 8 d^2 per block: the weights of a block with MLP ratio 2.
             parameters=8 * model.embed_dim**2 * model.depth,
             tokens=model.tokens,
-            device="rehearsal",
+            device=REHEARSAL,
         )
 
     def images(self, dataset: str) -> ImageFacts:

@@ -24,7 +24,7 @@ from search.file.search_file import SearchFile
 from search.file.sections import DatasetSection
 from search.objective.two_stages import CannotResume, CannotTrain, EpochReport
 from search.provenance import DataSource, code_version, package_versions
-from search.study.trial_attributes import TrialFacts
+from search.study.trial_attributes import CPU, TrialFacts
 from search.study.verdict import Ending
 
 
@@ -91,7 +91,7 @@ class TorchSetTrainer:
     def device_name(self) -> str:
         if self._device.startswith("cuda"):
             return torch.cuda.get_device_name(self._device)
-        return "CPU"
+        return CPU
 
     def facts(self, model: ModelConfig) -> TrialFacts:
         """The network as built for the gate's images, this machine, and the data."""

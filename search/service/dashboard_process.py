@@ -10,6 +10,7 @@ from types import TracebackType
 from typing import Self
 
 from search.dashboard.address import ANNOUNCED
+from search.logs import LogFormat, rotate
 from search.worker.pool import last_line
 
 END_WAIT_S = 10.0
@@ -24,21 +25,27 @@ class DashboardProcess:
         url: the database.
         port: on 127.0.0.1.
         log_path: gets what the process says, appended.
+        log_format: of its lines.
     """
 
-    def __init__(self, *, url: str, port: int, log_path: Path) -> None:
+    def __init__(
+        self, *, url: str, port: int, log_path: Path, log_format: LogFormat = LogFormat.TEXT
+    ) -> None:
         self._url = url
         self._port = port
         self._log_path = log_path
+        self._log_format = log_format
         self._log_start = 0
         self._process: subprocess.Popen[bytes] | None = None
         self._up = False
 
     def __enter__(self) -> Self:
         self._log_path.parent.mkdir(parents=True, exist_ok=True)
+        rotate(self._log_path)
         with self._log_path.open("ab") as stream:
             self._log_start = stream.tell()
             command = ["dashboard", "--with-parent", "--port", str(self._port)]
+            command += ["--log-format", self._log_format]
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "search", *command],
                 stdin=subprocess.DEVNULL,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import optuna
 
 from search.study.nearest import AtTheGate, best_at_the_gate, none_passed
@@ -25,6 +27,11 @@ class GateWatch:
         self._warned = False
         self.best: AtTheGate | None = None
 
+    @property
+    def ended(self) -> Mapping[int, TrialRecord]:
+        """The ended trials by number, as of the last look."""
+        return self._ended
+
     def look(self, counts: Counts) -> str:
         """Looks at the trials that ended since; returns a warning, once, or nothing.
 
@@ -35,7 +42,8 @@ class GateWatch:
         if seen == self._seen:
             return ""
         self._seen = seen
-        self._ended |= self._board.with_study("gate", self._news)
+        # A new mapping: those who were given the last one keep what they saw.
+        self._ended = self._ended | self._board.with_study("gate", self._news)
         self.best = best_at_the_gate(self._ended.values())
         passed = self.best is not None and self.best.margin >= 0
         if self._warned or passed or counts.done < STARTUP_TRIALS:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import os
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 
 import optuna
@@ -26,6 +26,8 @@ from search.dashboard.notes import (
 from search.file.search_file import SearchFile
 from search.service.ends import Ends
 from search.service.gate_watch import GateWatch
+from search.service.observation import Observation, Observer
+from search.service.steering import RESUME
 from search.study.nearest import AtTheGate
 from search.study.trial_record import TrialRecord
 from search.worker.loop import BEATS_PER_LEASE
@@ -42,6 +44,7 @@ MIN_ATTEMPTS_FOR_RATE = 8
 """Ended attempts before a failure rate means anything."""
 NOTES_EVERY_S = 10.0
 SWEEP_EVERY_S = 60.0
+OBSERVE_EVERY_S = 2.0
 NOTE = "orchestrator"
 """What its row in the worker table says, where `status` and the health check find it."""
 
@@ -56,9 +59,11 @@ class Orchestrator:
         checkpoints: where the workers' checkpoints are, or None when they are elsewhere.
         clock: monotonic seconds.
         notes: write the dashboard's notes (a rehearsal of thousands of trials does not).
+        observers: are told every few seconds how the search stands, and once at the end.
 
     Attributes:
         command, message: what the search wants of its workers, and why.
+        failing: it paused itself, because its attempts keep failing.
         warning: that nothing passes the gate; empty until the sampler's start-up is over.
     """
 
@@ -71,6 +76,7 @@ class Orchestrator:
         checkpoints: CheckpointStore | None,
         clock: Callable[[], float],
         notes: bool = True,
+        observers: Sequence[Observer] = (),
     ) -> None:
         self._board = board
         self._search = search
@@ -78,7 +84,8 @@ class Orchestrator:
         self._checkpoints = checkpoints
         self._clock = clock
         self._notes = notes
-        self._beat_due = self._notes_due = self._sweep_due = 0.0
+        self._observers = observers
+        self._beat_due = self._notes_due = self._sweep_due = self._observe_due = 0.0
         self._noted: set[int] = set()
         self._watch = GateWatch(board)
         self._id = board.register_worker(
@@ -86,6 +93,7 @@ class Orchestrator:
         )
         self.command = Command.RUN
         self.message = ""
+        self.failing = False
         self.warning = ""
 
     @property
@@ -99,12 +107,16 @@ class Orchestrator:
         if now >= self._beat_due:
             # Both say in the log what they did.
             self._board.reap(self._search.service.lease_s)
-            self._board.pause_if_failing(
+            failing = self._board.pause_if_failing(
                 max_failure_rate=self._search.service.max_failure_rate,
                 min_attempts=MIN_ATTEMPTS_FOR_RATE,
             )
+            if failing is not None:
+                self.failing = True
+                log.error("mend the cause, then: %s", RESUME)
             beat = self._board.beat(self._id)
             self.command, self.message = beat.command, beat.message
+            self.failing = self.failing and self.command is not Command.RUN
             self._beat_due = now + self._search.service.lease_s / BEATS_PER_LEASE
         counts = self._board.counts()
         if warning := self._watch.look(counts):
@@ -116,7 +128,23 @@ class Orchestrator:
         if now >= self._notes_due and self._notes:
             self.write_notes(counts)
             self._notes_due = now + NOTES_EVERY_S
+        if now >= self._observe_due and self._observers:
+            self._observe(counts)
+            self._observe_due = now + OBSERVE_EVERY_S
         return counts
+
+    def _observe(self, counts: Counts) -> None:
+        seen = Observation(
+            study=self._record.study_name,
+            state="done" if counts.done >= counts.budget else self.command.value,
+            message=self.message,
+            counts=counts,
+            ended=self._watch.ended,
+            gate=self._watch.best,
+            workers=[row for row in self._board.workers() if row.note != NOTE],
+        )
+        for observer in self._observers:
+            observer(seen)
 
     def write_notes(self, counts: Counts) -> None:
         """A sentence per finished trial and the study's page; each once."""
@@ -130,7 +158,7 @@ class Orchestrator:
                 for key in ("done", "complete", "pruned", "running", "waiting", "failed")
             },
             state="done" if counts.done >= counts.budget else self.command.value,
-            search_text=self._record.search_text,
+            search_text=self._shown_text(),
             cut_down=self._search.cut_down,
             best=None if best is None else Best(number=best[0], value=best[1]),
         )
@@ -149,6 +177,11 @@ class Orchestrator:
             return noted
 
         self._noted |= self._board.with_study("notes", write)
+
+    def _shown_text(self) -> str:
+        """The search file without the webhook's address, which is as good as a password."""
+        text, secret = self._record.search_text, self._search.service.notify
+        return text if secret is None else text.replace(secret, "(hidden)")
 
     def run(
         self,
@@ -183,6 +216,11 @@ class Orchestrator:
 
     def close(self, reason: str) -> None:
         """Last notes, good-bye."""
-        if self._notes:
-            self.write_notes(self._board.counts())
+        if self._notes or self._observers:
+            counts = self._board.counts()
+            if self._notes:
+                self.write_notes(counts)
+            if self._observers:
+                self._watch.look(counts)
+                self._observe(counts)
         self._board.retire_worker(self._id, reason)

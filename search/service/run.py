@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from rich.console import Console
 from rich.text import Text
 
-from nkat_errors import BadInput, NkatError
+from nkat_errors import NkatError
 from search.exit_codes import EXIT_INTERRUPTED
 from search.export.best_file import BestFile
 from search.export.choice import NEAREST_NAME
@@ -18,12 +19,15 @@ from search.export.tables import summary_lines, trial_table
 from search.file.data_choice import settle
 from search.file.load import load_search_file
 from search.file.search_file import SearchFile
-from search.logs import set_up_logging
+from search.file.shipped import default_search_file
+from search.logs import LogFormat, set_up_logging
 from search.outputs import check_output
 from search.report.page import REPORT_NAME, Report
 from search.service.ends import Ends, parse_duration
 from search.service.live_report import LiveReport
-from search.service.supervision import RunPlan, cut_down_line, dashboard, run_to_end
+from search.service.metrics_endpoint import metrics_served
+from search.service.notify import Notifier, notified
+from search.service.supervision import RunPlan, SearchEnded, cut_down_line, dashboard, run_to_end
 from search.service.warm_start import with_first_trials
 from search.study.create import create_study
 from search.study.nearest import nearest, none_passed
@@ -42,9 +46,6 @@ from search.worker.devices import gpu_count
 from search.worker.signals import StopRequest, stop_on_signals
 from storage.engine import make_engine
 
-CONFIGS = Path(__file__).resolve().parents[2] / "configs"
-"""The search files of the source tree."""
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunOptions:
@@ -58,6 +59,10 @@ class RunOptions:
     workers: int | None
     out: Path
     dashboard_port: int
+    metrics_port: int | None
+    metrics_host: str
+    notify: str | None
+    log_format: LogFormat
     force_new: bool
     synthetic: bool
     grace_s: float
@@ -73,11 +78,11 @@ def run_search(options: RunOptions, *, notes: Console, results: Console) -> int:
     Raises:
         NkatError: nothing passed; nearest.yaml is the trial that came nearest.
     """
-    set_up_logging(level="ERROR")
+    set_up_logging(level="ERROR", log_format=options.log_format)
     stop = StopRequest()
     check_output(options.out)
     timeout_s = None if options.timeout is None else parse_duration(options.timeout)
-    path = options.config or default_config()
+    path = options.config or default_search_file(gpu=bool(gpu_count()))
     search = load_search_file(path)
     if options.synthetic:
         search = all_synthetic(search)
@@ -87,7 +92,12 @@ def run_search(options: RunOptions, *, notes: Console, results: Console) -> int:
     settled = settle(search, data_dir=options.data_dir, tell=lambda line: notes.print(plain(line)))
     for note in settled.notes:
         notes.print(plain(f"NOTE: {note}", "bold yellow"), soft_wrap=True)
+    port = options.metrics_port
     with (
+        metrics_served(
+            host=options.metrics_host, port=search.service.metrics_port if port is None else port
+        ) as metrics,
+        notified(options.notify or search.service.notify) as notifier,
         stop_on_signals(stop),
         only_run(state_dir(options.state_dir)),
         database(options.storage, options.state_dir, make=True) as url,
@@ -112,6 +122,7 @@ def run_search(options: RunOptions, *, notes: Console, results: Console) -> int:
             workers=options.workers,
             dashboard_port=options.dashboard_port,
             grace_s=options.grace_s,
+            log_format=options.log_format,
             ends=Ends(
                 timeout_s=timeout_s,
                 stop_at=options.stop_at,
@@ -128,18 +139,30 @@ def run_search(options: RunOptions, *, notes: Console, results: Console) -> int:
                     path=options.out.with_name(REPORT_NAME),
                     clock=time.monotonic,
                 )
-                why = run_to_end(plan, session, stop=stop, console=notes, page=page, report=report)
+                with _told(notifier):
+                    why = run_to_end(
+                        plan,
+                        session,
+                        stop=stop,
+                        console=notes,
+                        page=page,
+                        report=report,
+                        observers=[one.observe for one in (metrics, notifier) if one is not None],
+                    )
             if why:
                 notes.print(plain(f"ended early: {why}; the same command goes on"), soft_wrap=True)
             return _conclude(session, options.out, stopped=bool(stop), results=results)
 
 
-def default_config() -> Path:
-    """configs/search.yaml with a GPU, configs/laptop.yaml without one."""
-    path = CONFIGS / ("search.yaml" if gpu_count() else "laptop.yaml")
-    if not path.exists():
-        raise BadInput(f"{path} is not there: name a search file with --config")
-    return path
+@contextmanager
+def _told(notifier: Notifier | None) -> Iterator[None]:
+    """Tells the webhook too when the search cannot go on."""
+    try:
+        yield
+    except SearchEnded as error:
+        if notifier is not None:
+            notifier.gave_up(str(error))
+        raise
 
 
 def all_synthetic(search: SearchFile) -> SearchFile:

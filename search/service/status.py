@@ -7,6 +7,7 @@ from typing import Any
 
 from rich.console import Group, RenderableType
 
+from search.service.steering import RESUME
 from search.study.nearest import best_at_the_gate
 from search.study.saved import saved_hours
 from search.study.session import Session
@@ -78,8 +79,11 @@ def _trial(row: TrialRow, record: TrialRecord, datasets: tuple[str, ...]) -> dic
 def tables(view: dict[str, Any]) -> RenderableType:
     """The same for a terminal."""
     best = view["best"]
+    held = view["state"] in (Command.PAUSE, Command.STOP)
     lines = [
-        f"{view['study']}: {view['state']}" + (f" ({view['message']})" if view["message"] else ""),
+        f"{view['study']}: {view['state']}"
+        + (f" ({view['message']})" if view["message"] else "")
+        + (f"; {RESUME}" if held else ""),
         f"{view['done']} of {view['budget']} trials count: {view['complete']} complete, "
         f"{view['pruned']} pruned; {view['running']} running, {view['waiting']} waiting, "
         f"{view['failed']} failed",

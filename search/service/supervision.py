@@ -7,6 +7,7 @@ best.yaml.  Running it again goes on where it stopped.
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,12 +16,15 @@ from rich.console import Console
 
 from nkat_errors import NkatError
 from search.file.search_file import SearchFile
+from search.logs import LogFormat
 from search.service.dashboard_process import DashboardProcess
 from search.service.ends import Ends
 from search.service.live import LiveTrials
 from search.service.live_report import LiveReport
+from search.service.observation import Observer
 from search.service.orchestrator import NOTE, Orchestrator
 from search.service.progress import SearchProgress
+from search.service.steering import RESUME
 from search.study.session import Session
 from search.terminal import plain
 from search.worker.devices import threads_per_worker, worker_devices
@@ -49,6 +53,7 @@ class RunPlan:
         workers: number of worker processes; None for one per GPU (one on CPU).
         dashboard_port: 0 for none.
         grace_s: time for an epoch to end after Ctrl-C.
+        log_format: of the workers' and the dashboard's logs.
         ends: what ends the search before its budget of trials.
     """
 
@@ -60,6 +65,7 @@ class RunPlan:
     workers: int | None
     dashboard_port: int
     grace_s: float
+    log_format: LogFormat
     ends: Ends
 
 
@@ -71,12 +77,14 @@ def run_to_end(
     console: Console,
     page: DashboardProcess | None,
     report: LiveReport,
+    observers: Sequence[Observer] = (),
 ) -> str:
     """Runs workers until the budget is used up, an early end is reached or a signal comes.
 
     Args:
         page: the dashboard, whose news are shown.
         report: renewed while the search runs.
+        observers: see `Orchestrator`.
 
     Returns:
         Why it ended early; empty when the budget is used up or after a signal.
@@ -91,6 +99,7 @@ def run_to_end(
         record=session.record,
         checkpoints=session.checkpoints(plan.checkpoint_dir),
         clock=time.monotonic,
+        observers=observers,
     )
     pool = WorkerPool(
         commands=worker_commands(plan),
@@ -138,7 +147,7 @@ def _watch(
             best,
             workers,
             gate=orchestrator.gate,
-            warning=orchestrator.warning,
+            warning=_paused(orchestrator) or orchestrator.warning,
         )
         if counts.done >= counts.budget:
             return ""
@@ -148,10 +157,13 @@ def _watch(
             return why
         if line := report.tick(counts):
             console.print(plain(line), soft_wrap=True)
-        if orchestrator.command is not Command.RUN:
+        if orchestrator.command is Command.STOP:
+            stop(f"the search was stopped ({orchestrator.message})")
+            return ""
+        if orchestrator.failing:
             raise SearchEnded(
-                f"the search is set to {orchestrator.command.value}: {orchestrator.message}; "
-                "mend the cause, then run the same command again"
+                f"the search has {orchestrator.message}; mend the cause, then run the same "
+                "command again"
             )
         if pool.all_ended:
             raise SearchEnded(
@@ -160,6 +172,13 @@ def _watch(
             )
         time.sleep(TICK_S)
     return ""
+
+
+def _paused(orchestrator: Orchestrator) -> str:
+    """Somebody paused the search: `run` waits with its workers."""
+    if orchestrator.command is not Command.PAUSE or orchestrator.failing:
+        return ""
+    return f"the search is paused ({orchestrator.message}): {RESUME}"
 
 
 def worker_commands(plan: RunPlan) -> dict[str, list[str]]:
@@ -171,6 +190,7 @@ def worker_commands(plan: RunPlan) -> dict[str, list[str]]:
         arguments = ["worker", "--with-parent", "--study", plan.study, "--device", device]
         arguments += ["--checkpoint-dir", str(plan.checkpoint_dir)]
         arguments += ["--grace", str(plan.grace_s), "--threads", str(threads)]
+        arguments += ["--log-format", plan.log_format]
         if plan.data_dir is not None:
             arguments += ["--data-dir", str(plan.data_dir)]
         commands[f"worker-{index}"] = arguments
@@ -185,6 +205,7 @@ def dashboard(plan: RunPlan) -> DashboardProcess | nullcontext[None]:
         url=plan.url,
         port=plan.dashboard_port,
         log_path=plan.state_dir / "logs" / "dashboard.log",
+        log_format=plan.log_format,
     )
 
 

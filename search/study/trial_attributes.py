@@ -24,6 +24,10 @@ from search.study.verdict import (
     Verdict,
 )
 
+CPU, REHEARSAL = "CPU", "rehearsal"
+NO_GPU = (CPU, REHEARSAL)
+"""Names of devices that are no GPU."""
+
 OUTCOME = "outcome"
 """The sentence; storage writes it too when it gives a trial up."""
 

@@ -20,7 +20,7 @@ from pathlib import Path
 from nkat_errors import BadInput, NkatError
 from search.file.load import parse_search_text
 from search.file.search_file import SearchFile
-from search.logs import log_to_stderr
+from search.logs import LogFormat, log_to_stderr, set_log_context
 from search.objective.messages import Event, Failed, Job, Order, Ready, Stop
 from search.objective.two_stages import SetTrainer, TwoStageObjective
 from search.worker.signals import signal_when_parent_dies
@@ -38,6 +38,8 @@ class ChildSettings:
         checkpoint_dir: folder of the checkpoints of all studies.
         study_name, checkpoint_salt: whose checkpoints these are.
         threads: CPU threads of torch; None leaves torch's choice.
+        worker: the worker's id, for the log.
+        log_format: of its log lines.
         rehearsal: a rehearsal's plan as JSON
             (search/objective/simulated_trainer.py); None trains for real.
     """
@@ -49,6 +51,8 @@ class ChildSettings:
     study_name: str
     checkpoint_salt: str
     threads: int | None = None
+    worker: str = ""
+    log_format: LogFormat = LogFormat.TEXT
     rehearsal: str | None = None
 
 
@@ -82,7 +86,8 @@ def child_main(connection: Connection, settings: ChildSettings, parent_pid: int)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    log_to_stderr("WARNING")
+    log_to_stderr("WARNING", settings.log_format)
+    set_log_context(worker=settings.worker or None)
     # A parent that is gone ends the child, quietly: the next owner trains this trial.
     with contextlib.suppress(BrokenPipeError, EOFError, ConnectionResetError):
         _serve(connection, settings)
@@ -129,6 +134,7 @@ def _run_job(
     emit: Callable[[Event], None],
     stopping: Callable[[], bool],
 ) -> None:
+    set_log_context(trial=job.trial_number, attempt=job.attempt)
     try:
         objective.run(job, emit, stopping)
     except (BrokenPipeError, EOFError, ConnectionResetError):

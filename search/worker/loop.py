@@ -10,12 +10,13 @@ from __future__ import annotations
 import enum
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from optuna.samplers import BaseSampler
 
 from nkat_errors import BadInput, NkatError
 from search.file.search_file import SearchFile
+from search.logs import set_log_context
 from search.objective.judge import infeasible
 from search.objective.messages import Event, Failed, Finished, Job, Ready, Stop, Stopped
 from search.study.past import PastReader
@@ -102,9 +103,6 @@ class Worker:
         self._checkpoints = checkpoints
         self._stop = stop
         self._clock = clock
-        self._child = TrainingChild(
-            settings=child, stall_s=search.service.stall_s, clock=clock, sleep=sleep
-        )
         self._past = PastReader(search)
         self._attempt: TrialAttempt | None = None
         self._beat_due = 0.0
@@ -115,6 +113,13 @@ class Worker:
         self._trouble = ""
         self._id = board.register_worker(
             host=settings.host, pid=settings.pid, device=settings.device, note=settings.note
+        )
+        set_log_context(worker=str(self._id))
+        self._child = TrainingChild(
+            settings=replace(child, worker=str(self._id)),
+            stall_s=search.service.stall_s,
+            clock=clock,
+            sleep=sleep,
         )
         self._sampler = new_sampler(board.worker_rank(self._id))
 
@@ -199,6 +204,7 @@ class Worker:
             clock=self._clock,
             set_trouble=self._set_trouble,
         )
+        set_log_context(trial=claim.number, attempt=claim.attempt)
         try:
             params = self._board.suggest(claim, self._search.space.suggest)
         except LeaseLost:
@@ -315,3 +321,4 @@ class Worker:
         self._attempt = None
         self._kill_at = None
         self._idle_until = 0.0
+        set_log_context(trial=None, attempt=None)

@@ -19,6 +19,7 @@ from typing import IO
 
 from nkat_errors import BadInput
 from search.exit_codes import EXIT_BAD_INPUT, EXIT_FAILED
+from search.logs import rotate
 
 log = logging.getLogger(__name__)
 
@@ -49,7 +50,7 @@ class WorkerPool:
 
     Args:
         commands: by name, the arguments after `nkat-search`.
-        log_folder: gets NAME.log, appended; None lets the workers write where we do.
+        log_folder: gets NAME.log, appended and rotated; None lets the workers write where we do.
         environment: added to this process's.
         clock: monotonic seconds.
         max_restarts: of one worker, after ends that are not its own decision; None for
@@ -101,6 +102,8 @@ class WorkerPool:
         for slot in self._slots:
             if slot.ended:
                 continue
+            if slot.log_path is not None and slot.process is not None:
+                rotate(slot.log_path)
             if slot.process is None:
                 if self._clock() >= slot.start_at:
                     self._start(slot)

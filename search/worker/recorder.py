@@ -33,7 +33,11 @@ class Recorder:
     def epoch(self, event: EpochDone) -> None:
         """Raises `LeaseLost` when the trial is not ours any more."""
         self._board.progress(
-            self._claim, stage=str(event.stage), dataset=event.dataset, epoch=event.epoch
+            self._claim,
+            stage=str(event.stage),
+            dataset=event.dataset,
+            epoch=event.epoch,
+            images_per_s=event.images_per_s,
         )
         if event.report is not None:
             self._report(*event.report)

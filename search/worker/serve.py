@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 
 from search.exit_codes import EXIT_INTERRUPTED, EXIT_TERMINATED
-from search.logs import set_up_logging
+from search.logs import LogFormat, set_up_logging
 from search.study.sampler import new_sampler
 from search.study.session import Session, checkpoint_dir, database, opened
 from search.worker.child import ChildSettings
@@ -40,13 +40,14 @@ class WorkerOptions:
     threads: int | None
     grace_s: float
     wait_s: float
+    log_format: LogFormat
     rehearsal: str | None
     with_parent: bool
 
 
 def serve_worker(options: WorkerOptions) -> int:
     """Works until the search is done (0) or a signal comes (143, 130)."""
-    set_up_logging()
+    set_up_logging(log_format=options.log_format)
     if options.with_parent:
         signal_when_parent_dies(signal.SIGTERM)
     device = options.device
@@ -97,6 +98,7 @@ def _make_worker(
             study_name=session.record.study_name,
             checkpoint_salt=session.checkpoint_salt,
             threads=options.threads,
+            log_format=options.log_format,
             rehearsal=options.rehearsal,
         ),
         settings=WorkerSettings(
@@ -112,7 +114,7 @@ def _make_worker(
 def _serve_all(options: WorkerOptions, devices: list[str]) -> int:
     """One worker process per GPU, watched; a signal stops them all in good order."""
     arguments = ["worker", "--with-parent", "--grace", str(options.grace_s)]
-    arguments += ["--wait", str(options.wait_s)]
+    arguments += ["--wait", str(options.wait_s), "--log-format", options.log_format]
     for name, value in (
         ("--storage", options.storage),
         ("--study", options.study),

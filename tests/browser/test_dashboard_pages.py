@@ -161,6 +161,16 @@ def test_the_pages_load_without_errors(pages: Pages, served: Served) -> None:
     assert [line for line in pages.errors() if "favicon" not in line] == []
 
 
+def test_our_own_pages_load_without_errors(pages: Pages, served: Served) -> None:
+    pages.errors()
+    pages.driver.get(f"{served.url}/workers?study=nkat-browser-passes")
+    assert "4 of 4 trials count" in pages.text()
+    assert pages.driver.find_element("tag name", "h1").value_of_css_property("font-size") == "24px"
+    pages.driver.find_element("link text", "Report").click()
+    assert "4 of 4 trials count" in pages.text()
+    assert [line for line in pages.errors() if "favicon" not in line] == []
+
+
 def test_without_the_login_a_browser_sees_nothing(served: Served) -> None:
     with open_pages(url=served.url, user=USER, password="wrong") as stranger:
         stranger.driver.get(f"{served.url}/dashboard")

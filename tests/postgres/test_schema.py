@@ -171,3 +171,17 @@ def test_interrupted_step_leaves_nothing(empty_database_url: str) -> None:
     again = make_engine(empty_database_url)
     ensure_schema(again)
     again.dispose()
+
+
+def test_tables_of_an_older_version_are_said_and_brought_up_to_date(database_url: str) -> None:
+    engine = make_engine(database_url)
+    with engine.begin() as connection:
+        connection.execute(sa.text("ALTER TABLE nkat_attempt DROP COLUMN images_per_s"))
+        connection.execute(sa.text("DELETE FROM nkat_schema WHERE version >= 2"))
+    with pytest.raises(SchemaMissing, match="its tables are those of an older nkat-search"):
+        wait_for_schema(engine, 0.0)
+    ensure_schema(engine)
+    wait_for_schema(engine, 0.0)
+    columns = {column["name"] for column in sa.inspect(engine).get_columns("nkat_attempt")}
+    assert "images_per_s" in columns
+    engine.dispose()

@@ -254,6 +254,16 @@ def test_version():
     assert done.stdout.startswith(f"nkat-search {importlib.metadata.version('nkat-search')}")
 
 
+def test_a_shell_completes_commands_and_options():
+    def completed(words, place):
+        asked = {"_NKAT_SEARCH_COMPLETE": "complete_bash", "COMP_CWORD": str(place)}
+        return nkat(env=asked | {"COMP_WORDS": words}).stdout.split()
+
+    assert completed("nkat-search res", 1) == ["resume", "restore"]
+    assert completed("nkat-search run --metrics", 2) == ["--metrics-port", "--metrics-host"]
+    assert "complete" in nkat("--show-completion", "bash").stdout
+
+
 def test_schema_is_printed_or_written(tmp_path):
     shipped = (ROOT / "configs/search.schema.json").read_text()
     assert nkat("schema", cold=True).stdout == shipped

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import stat
@@ -58,6 +59,22 @@ def test_a_killed_workers_trial_goes_on_elsewhere_with_the_same_parameters(
         second = tested.board.attempts()[1]
         assert second.first_stage == stage  # stage 1 is not repeated
         assert "attempt 2" in tested.log(1)
+
+
+def test_a_log_in_json_names_worker_trial_and_attempt(database_url: str, tmp_path: Path) -> None:
+    with service(database_url, tmp_path, search_file(trials=2), QUICK) as tested:
+        tested.start(None, "--log-format", "json")
+        tested.wait_until_done()
+        tested.workers[0].wait(20)
+        lines = [json.loads(line) for line in tested.log(0).splitlines()]
+        (worker,) = {str(a.worker_id) for a in tested.board.attempts()}
+        attempts = {(a.number, a.attempt) for a in tested.board.attempts()}
+    assert {"time", "level", "logger", "message"} <= lines[0].keys()
+    of_trials = [line for line in lines if "trial" in line]
+    assert {(line["trial"], line["attempt"]) for line in of_trials} == attempts
+    assert {line["worker"] for line in lines} == {worker}
+    assert "trial" not in lines[-1]
+    assert lines[-1]["message"] == "the search is done"
 
 
 def test_sigterm_saves_and_hands_the_trial_back(database_url: str, tmp_path: Path) -> None:

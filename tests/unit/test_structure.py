@@ -32,7 +32,7 @@ ROOMS_OF_SEARCH: dict[str, set[str]] = {
     "retrain": {"export", "file", "provenance", "score", "terminal"},
     "trained": {"retrain", "terminal"},
     "notebook": {"export", "file", "retrain", "study", "trained"},
-    "dashboard": {"export", "file", "study"},
+    "dashboard": {"export", "file", "report", "study", "terminal"},
     "worker": {"exit_codes", "file", "logs", "objective", "study"},
     "service": {
         "dashboard",
@@ -41,6 +41,7 @@ ROOMS_OF_SEARCH: dict[str, set[str]] = {
         "file",
         "logs",
         "outputs",
+        "provenance",
         "report",
         "space",
         "study",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import json
 from base64 import b64encode
@@ -49,6 +50,7 @@ class Site:
             "REQUEST_METHOD": method,
             "PATH_INFO": path,
             "HTTP_HOST": "127.0.0.1:8080",
+            "REMOTE_ADDR": "127.0.0.1",
             "CONTENT_TYPE": "application/json",
             "CONTENT_LENGTH": str(len(data)),
             "wsgi.input": io.BytesIO(data),
@@ -62,7 +64,10 @@ class Site:
             answer.status = int(status.split()[0])
             answer.headers = dict(sent)
 
-        answer.body = b"".join(self._guard(environ, start))
+        parts = self._guard(environ, start)
+        answer.body = b"".join(parts)
+        if hasattr(parts, "close"):  # as a server does it
+            parts.close()
         return answer
 
     def delete_study(self, headers: dict[str, str] | None = None) -> int:
@@ -199,6 +204,65 @@ def test_health_needs_no_login_and_answers_for_the_database() -> None:
     now = 5.0
     assert status() == "503 Service Unavailable", "an error is an answer too"
     assert asked == 3
+
+
+def test_guessing_is_slowed_down_and_logged(
+    readonly: Site, caplog: pytest.LogCaptureFixture
+) -> None:
+    answers = [
+        readonly.ask("GET", "/api/studies", headers=login_header(password=f"guess {i}"))
+        for i in range(1000)
+    ]
+    assert [answer.status for answer in answers].count(401) < 10
+    assert answers[-1].status == 429
+    assert int(answers[-1].headers["Retry-After"]) >= 1
+    assert readonly.ask("GET", "/api/studies", headers=login_header()).status == 429
+    assert caplog.messages[0] == "wrong login from 127.0.0.1, 1 in a row"
+    assert len(caplog.messages) < 10
+    assert "guess" not in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("path", "cache"),
+    [
+        ("/healthz", "no-store"),
+        ("/api/studies", "no-store"),
+        ("/nowhere", "no-store"),
+        ("/static/bundle.js", "private, no-cache"),
+    ],
+)
+@pytest.mark.parametrize("headers", [login_header(), {}], ids=["inside", "outside"])
+def test_every_answer_has_the_headers(
+    readonly: Site, path: str, cache: str, headers: dict[str, str]
+) -> None:
+    given = readonly.ask("GET", path, headers=headers).headers
+    assert given["Cache-Control"] == cache
+    assert given["X-Content-Type-Options"] == "nosniff"
+    assert "frame-ancestors 'none'" in given["Content-Security-Policy"]
+    assert "default-src 'self'" in given["Content-Security-Policy"]
+
+
+def test_a_client_without_accept_encoding_gets_the_pages(readonly: Site) -> None:
+    plain = readonly.ask("GET", "/static/bundle.js", headers=login_header())
+    assert plain.status == 200
+    assert "Content-Encoding" not in plain.headers
+    packed = readonly.ask(
+        "GET", "/static/bundle.js", headers=login_header() | {"Accept-Encoding": "gzip"}
+    )
+    assert packed.headers["Content-Encoding"] == "gzip"
+    assert gzip.decompress(packed.body) == plain.body
+    assert readonly.ask("GET", "/favicon.ico", headers=login_header()).status == 200
+
+
+def test_a_fault_of_the_application_is_an_answer_too() -> None:
+    def broken(_environ: object, _start: object) -> list[bytes]:
+        raise RuntimeError("secret")
+
+    guard = Guard(app=broken, login=None, editable=False, healthy=lambda: True)
+    said: list[object] = []
+    body = b"".join(guard({"PATH_INFO": "/"}, lambda *parts: said.extend(parts)))
+    assert said[0] == "500 Internal Server Error"
+    assert b"secret" not in body
 
 
 def test_a_login_never_shows_its_password() -> None:

@@ -11,7 +11,7 @@ from optuna_dashboard import wsgi
 
 from nkat_errors import BadInput
 from search.dashboard.guard import Guard, Login
-from search.dashboard.server import editable_from, login_from, make_server
+from search.dashboard.server import editable_from, login_from, make_server, trusted_proxy_from
 
 
 def guard(login: Login | None) -> Guard:
@@ -69,6 +69,15 @@ def test_the_edit_switch(value: str, editable: bool) -> None:
 def test_a_mistyped_edit_switch_is_an_error() -> None:
     with pytest.raises(BadInput, match="ture"):
         editable_from({"NKAT_DASHBOARD_EDITABLE": "ture"})
+
+
+def test_the_proxy_comes_by_address_or_name() -> None:
+    assert trusted_proxy_from({}) is None
+    variable = "NKAT_DASHBOARD_TRUSTED_PROXY"
+    assert trusted_proxy_from({variable: "192.0.2.1"}) == "192.0.2.1"
+    assert trusted_proxy_from({variable: "localhost"}) in ("127.0.0.1", "::1")
+    with pytest.raises(BadInput, match=r"no\.such\.proxy\.invalid"):
+        trusted_proxy_from({variable: "no.such.proxy.invalid"})
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::"])
