@@ -8,6 +8,7 @@ milliseconds), `empty_database_url` one without any.  Tests run in several proce
 from __future__ import annotations
 
 import itertools
+import logging
 import os
 import shutil
 import tempfile
@@ -54,6 +55,20 @@ def _starts_late(item: pytest.Item) -> int:
     ranks = ("slow", "process", "postgres")
     found = [rank for rank, name in enumerate(ranks) if item.get_closest_marker(name)]
     return min(found, default=len(ranks))
+
+
+@pytest.fixture(autouse=True)
+def _logging_as_before() -> Iterator[None]:
+    """A command that runs in this process sets up its log, which would outlive the test and
+    keep later ones from seeing what is logged."""
+    loggers = [logging.getLogger(name) for name in (None, "storage")]
+    levels = [logger.level for logger in loggers]
+    yield
+    for logger, level in zip(loggers, levels, strict=True):
+        logger.setLevel(level)
+    root = loggers[0]
+    for handler in [one for one in root.handlers if type(one) is logging.StreamHandler]:
+        root.removeHandler(handler)
 
 
 @pytest.fixture(scope="session")

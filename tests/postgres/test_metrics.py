@@ -108,23 +108,21 @@ def test_orchestrate_serves_them_until_it_is_stopped(
     engine: Engine, database_url: str, tmp_path: Path
 ) -> None:
     port = free_port()
-    with told(engine, report_search(trials=3)):
-        process = started(
-            "orchestrate", "--metrics-port", port, folder=tmp_path, storage=database_url
-        )
 
-        def seen() -> bool:
-            try:
-                return ("nkat_trials_budget", ()) in scraped(port)
-            except OSError:
-                return False
-
+    def seen() -> bool:
         try:
-            wait_for("the metrics", seen)
-            process.send_signal(signal.SIGTERM)
-            _, said = process.communicate(timeout=30)
-        finally:
-            process.kill()
+            return ("nkat_trials_budget", ()) in scraped(port)
+        except OSError:
+            return False
+
+    options = ("--metrics-port", port)
+    with (
+        told(engine, report_search(trials=3)),
+        started("orchestrate", *options, folder=tmp_path, storage=database_url) as process,
+    ):
+        wait_for("the metrics", seen)
+        process.send_signal(signal.SIGTERM)
+        _, said = process.communicate(timeout=30)
         assert process.returncode == 0, said
 
 

@@ -163,14 +163,12 @@ def test_orchestrate_posts_to_the_address_of_the_search_file_which_stays_hidden(
     text = report_search(trials=1).to_yaml()
     text = text.replace("service:\n", f"service:\n  notify: {receiver.url}\n")
     with told(engine, parse_search_text(text)) as one:
-        process = started("orchestrate", "--until-done", folder=tmp_path, storage=database_url)
-        try:
+        command = ("orchestrate", "--until-done")
+        with started(*command, folder=tmp_path, storage=database_url) as process:
             wait_for("the orchestrator", lambda: len(one.board.workers()) == 2)
             time.sleep(1)  # its first look
             one.end(GOOD)
             _, said = process.communicate(timeout=60)
-        finally:
-            process.kill()
         note = one.board.with_study("note", get_note)
     assert process.returncode == 0, said
     assert {post["event"] for post in receiver.got} == {"new_best", "done"}

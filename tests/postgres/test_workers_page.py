@@ -71,7 +71,7 @@ def test_it_shows_who_does_what_and_what_was_lost(engine: Engine, app: Guard) ->
     assert "failed, complete RuntimeError: &lt;i&gt;odd&lt;/i&gt;" in again
     assert "lost with its worker" in again
     assert "No orchestrator is there" in text
-    assert ". Gate and bound stopped 13 trials and saved about " in text
+    assert ". Rungs, gate and bound stopped 13 trials and saved about " in text
 
 
 def test_every_search_and_its_report_is_a_link_away(engine: Engine, app: Guard) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -66,11 +67,11 @@ def test_run_waits_while_it_is_paused_and_ends_when_it_is_stopped(
     engine: Engine, database_url: str, tmp_path: Path
 ) -> None:
     (tmp_path / "search.yaml").write_text(SEARCH)
-    run = started("run", "--dashboard-port", "0", folder=tmp_path, storage=database_url)
-    board: Board | None = None
-    try:
-        wait_for("the study", lambda: _made(engine))
-        board = Board(engine=engine, study_name="steered")
+    command = ("run", "--dashboard-port", "0")
+    with (
+        started(*command, folder=tmp_path, storage=database_url) as run,
+        closing(_board(engine)) as board,
+    ):
         wait_for("a trial", lambda: board.counts().done > 0)
         assert main(["pause", "--storage", database_url]) == 0
         wait_for("the pause", lambda: board.counts().leased == 0)
@@ -82,13 +83,14 @@ def test_run_waits_while_it_is_paused_and_ends_when_it_is_stopped(
         wait_for("another trial", lambda: board.counts().done > paused_at)
         assert main(["stop", "--storage", database_url]) == 0
         _, said = run.communicate(timeout=60)
-    finally:
-        run.kill()
-        if board is not None:
-            board.close()
     assert run.returncode == 130
     assert "the search is paused (by hand): `nkat-search resume` lets it go on" in said
     assert (tmp_path / "best.yaml").exists()
+
+
+def _board(engine: Engine) -> Board:
+    wait_for("the study", lambda: _made(engine))
+    return Board(engine=engine, study_name="steered")
 
 
 def _made(engine: Engine) -> bool:
