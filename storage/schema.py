@@ -83,6 +83,8 @@ def wait_for_schema(engine: Engine, timeout_s: float = 60.0) -> None:
             _refuse_foreign(engine, optuna_version, ours)
             if optuna_version is not None and ours == newest:
                 return
+            if ours:
+                why = "its tables are of an earlier nkat-search"
         except DBAPIError as error:
             if not is_transient(error):
                 raise
@@ -90,7 +92,7 @@ def wait_for_schema(engine: Engine, timeout_s: float = 60.0) -> None:
         if time.monotonic() >= deadline:
             raise SchemaMissing(
                 f"the database {shown(engine.url)} is not ready after {timeout_s:.0f} s ({why}): "
-                "make the search with `nkat-search create` or `nkat-search run`"
+                "`nkat-search create` or `nkat-search run` makes what is missing"
             )
         if not told:
             _log.warning(

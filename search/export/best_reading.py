@@ -14,6 +14,7 @@ from pydantic import ValidationError
 from model.config import BadField, Config, ModelConfig, TrainConfig
 from search.export.best_check import check_scores
 from search.export.best_file import FORMAT, BestFile
+from search.export.finalists_check import check_finalists
 from search.export.recalculation_check import check_recalculation
 from search.file.problems import first_problem
 from search.file.sections import ModelSection, Section, TrainSection
@@ -47,6 +48,7 @@ def _build(source: YamlSource) -> BestFile:
     _check_config(ModelConfig, ModelSection, source.data, "model")
     _check_config(TrainConfig, TrainSection, source.data, "train")
     check_scores(best)
+    check_finalists(best)
     check_recalculation(best)
     return best
 

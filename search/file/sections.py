@@ -229,6 +229,21 @@ class BoundSection(Section):
     )
 
 
+class FinalistsSection(Section):
+    """The best trials are run again at the end, and the winner is chosen among them anew."""
+
+    count: int = Field(
+        default=3, ge=1, le=20, description="trials that are run again: the best of the search"
+    )
+    runs: int = Field(
+        default=2,
+        ge=2,
+        le=100,
+        description="new runs of each, with the training seeds seed + 1, seed + 2, ...; at least "
+        "2, for their spread says how sure the choice is",
+    )
+
+
 class ServiceSection(Section):
     """How the search is kept alive; none of it changes what a score means."""
 
@@ -288,7 +303,7 @@ class RecalculationSection(Section):
 
 
 def _off(value: object) -> object:
-    """`rungs: false` is the same as no rungs."""
+    """`rungs: false` is the same as no rungs, and so for finalists."""
     return None if value is False else value
 
 
@@ -345,6 +360,10 @@ class FileSections(Section):
         description="stops hopeless trials within stage 1; false or left out: none",
     )
     bound: BoundSection = Field(default_factory=BoundSection)
+    finalists: Annotated[FinalistsSection | None, BeforeValidator(_off)] = Field(
+        default=None,
+        description="runs the best trials again once n_trials are done; false or left out: none",
+    )
     recalculation: RecalculationSection = Field(
         default_factory=RecalculationSection,
         description="how `nkat-search recalculate` trains the winner",

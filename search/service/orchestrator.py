@@ -26,6 +26,7 @@ from search.dashboard.notes import (
 from search.file.search_file import SearchFile
 from search.service.ends import Ends
 from search.service.gate_watch import GateWatch
+from search.study.finalists import enter_finalists
 from search.study.nearest import AtTheGate
 from search.study.trial_record import TrialRecord
 from search.worker.loop import BEATS_PER_LEASE
@@ -80,6 +81,7 @@ class Orchestrator:
         self._notes = notes
         self._beat_due = self._notes_due = self._sweep_due = 0.0
         self._noted: set[int] = set()
+        self._settled = -1
         self._watch = GateWatch(board)
         self._id = board.register_worker(
             host=socket.gethostname(), pid=os.getpid(), device="none", note=NOTE
@@ -106,7 +108,7 @@ class Orchestrator:
             beat = self._board.beat(self._id)
             self.command, self.message = beat.command, beat.message
             self._beat_due = now + self._search.service.lease_s / BEATS_PER_LEASE
-        counts = self._board.counts()
+        counts = self._counts()
         if warning := self._watch.look(counts):
             self.warning = warning
             log.warning("%s", warning)
@@ -116,6 +118,16 @@ class Orchestrator:
         if now >= self._notes_due and self._notes:
             self.write_notes(counts)
             self._notes_due = now + NOTES_EVERY_S
+        return counts
+
+    def _counts(self) -> Counts:
+        """Whoever ends when all is done must not miss the finalists' runs: they are entered
+        before it is said."""
+        counts = self._board.counts()
+        if counts.over and counts.ended != self._settled:
+            self._settled = counts.ended
+            if enter_finalists(self._board, self._search):
+                counts = self._board.counts()
         return counts
 
     def write_notes(self, counts: Counts) -> None:
@@ -129,7 +141,7 @@ class Orchestrator:
                 key: plain[key]
                 for key in ("done", "complete", "pruned", "running", "waiting", "failed")
             },
-            state="done" if counts.done >= counts.budget else self.command.value,
+            state="done" if counts.over else self.command.value,
             search_text=self._record.search_text,
             cut_down=self._search.cut_down,
             best=None if best is None else Best(number=best[0], value=best[1]),
@@ -139,9 +151,9 @@ class Orchestrator:
             noted = set()
             for trial in study.get_trials(deepcopy=False):
                 if trial.state.is_finished() and trial.number not in self._noted:
-                    text = trial_note(TrialRecord.of_frozen(trial))
-                    write_trial_note(study, trial_id_of(trial), text)
-                    if trial.state.name == "COMPLETE":
+                    record = TrialRecord.of_frozen(trial)
+                    write_trial_note(study, trial_id_of(trial), trial_note(record))
+                    if record.complete and record.repeats is None:
                         announce_export(study, trial_id=trial_id_of(trial), number=trial.number)
                     noted.add(trial.number)
             name_the_metric(study)
@@ -168,7 +180,7 @@ class Orchestrator:
         try:
             while not stop.count:
                 counts = self.tick()
-                if until_done and counts.done >= counts.budget:
+                if until_done and counts.over:
                     break
                 why = "" if told else ends.reached(self._board.best())
                 if why:

@@ -33,10 +33,16 @@ class TimeLeft:
         self._started_at = started_at
 
     def estimate_s(self, counts: Counts, now: float) -> float | None:
-        fresh = counts.done - self._done_before
+        fresh = counts.ended - self._done_before
         if fresh <= 0:
             return None
-        return (now - self._started_at) / fresh * (counts.budget - counts.done)
+        return (now - self._started_at) / fresh * counts.left
+
+
+def done_of(counts: Counts) -> str:
+    """`50/50 trials`, later `50/50 trials + 3/6 repeats`."""
+    repeats = f" + {counts.repeats_done}/{counts.repeats} repeats" if counts.repeats else ""
+    return f"{counts.done}/{counts.budget} trials{repeats}"
 
 
 def worker_line(row: WorkerRow) -> str:
@@ -124,16 +130,17 @@ class SearchProgress:
         left = "" if left_s is None else f"about {duration(left_s)} left"
         facts = self._facts(counts, best)
         if self._live is not None:
-            self._bar.update(self._task, total=counts.budget, completed=counts.done, left=left)
+            total = counts.budget + counts.repeats
+            self._bar.update(self._task, total=total, completed=counts.ended, left=left)
             lines = [plain(facts)]
             if gate is not None:
                 lines.append(plain(gate.short()))
             lines += [plain("  " + worker_line(worker), "dim") for worker in workers]
             self._live.update(Group(self._bar, *lines))
-        elif counts.done != self._shown:
-            parts = [f"{counts.done}/{counts.budget} trials", facts, gate and gate.short(), left]
+        elif counts.ended != self._shown:
+            parts = [done_of(counts), facts, gate and gate.short(), left]
             self._console.print(plain("; ".join(p for p in parts if p)), soft_wrap=True)
-        self._shown = counts.done
+        self._shown = counts.ended
 
     @staticmethod
     def _facts(counts: Counts, best: tuple[int, float] | None) -> str:

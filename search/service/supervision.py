@@ -98,7 +98,7 @@ def run_to_end(
         with SearchProgress(
             console=console,
             title=session.record.study_name,
-            done=session.board.counts().done,
+            done=session.board.counts().ended,
             clock=time.monotonic,
         ) as progress:
             return _watch(session, orchestrator, pool, progress, plan.ends, stop, console, page)
@@ -133,7 +133,7 @@ def _watch(
             gate=orchestrator.gate,
             warning=orchestrator.warning,
         )
-        if counts.done >= counts.budget:
+        if counts.over:
             return ""
         if why := ends.reached(best):
             # Workers on other machines end too.
@@ -146,7 +146,7 @@ def _watch(
             )
         if pool.all_ended:
             raise SearchEnded(
-                f"every worker has ended with {counts.budget - counts.done} trials to go; "
+                f"every worker has ended with {counts.left} trials to go; "
                 "run the same command again to go on"
             )
         time.sleep(TICK_S)

@@ -8,7 +8,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
 from nkat_errors import BadInput
-from search.study.trial_attributes import OUTCOME, MissingAttribute, TrialAttributes
+from search.study.trial_attributes import (
+    OUTCOME,
+    MissingAttribute,
+    Repeat,
+    TrialAttributes,
+)
 from search.study.verdict import Verdict
 
 if TYPE_CHECKING:
@@ -42,6 +47,7 @@ class TrialRecord:
         outcome: what happened, as a sentence; empty while nothing did.
         attributes: None for a trial that has not ended, was given up, or was told by others.
         missing: then, the first attribute that it lacks.
+        repeats: the finalist that it runs again; None for a point of the search.
     """
 
     number: int
@@ -51,6 +57,7 @@ class TrialRecord:
     outcome: str = ""
     attributes: TrialAttributes | None = None
     missing: str = OUTCOME
+    repeats: Repeat | None = None
 
     @classmethod
     def of(cls, row: TrialRowLike) -> Self:
@@ -84,6 +91,7 @@ class TrialRecord:
             outcome=str(flat.get(OUTCOME) or ""),
             attributes=attributes,
             missing=missing,
+            repeats=Repeat.of_flat(flat),
         )
 
     @property
@@ -108,9 +116,19 @@ class TrialRecord:
         return self.attributes
 
 
+def searched(trials: Iterable[TrialRecord]) -> list[TrialRecord]:
+    """The points of the search: what is counted, compared and learned from.
+
+    Runs of finalists are left out.  They tell nothing about another point, and among the
+    best they would be a second draw for those that have one already.
+    """
+    return [trial for trial in trials if trial.repeats is None]
+
+
 def best_first(trials: Iterable[TrialRecord]) -> list[TrialRecord]:
-    """The complete trials, best Global TPE score first, earlier ones first among equals."""
+    """The complete trials of the search, best Global TPE score first, earlier ones first
+    among equals."""
     return sorted(
-        (trial for trial in trials if trial.complete),
+        (trial for trial in searched(trials) if trial.complete),
         key=lambda trial: (-(trial.value or 0.0), trial.number),
     )

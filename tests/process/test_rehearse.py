@@ -113,6 +113,19 @@ def test_every_fault_fires_and_every_promise_holds(folder: Path) -> None:
     assert not list(folder.glob("nkat-rehearsal-*"))
 
 
+def test_finalists_are_run_again_and_it_ends_exactly(folder: Path) -> None:
+    with (folder / "search.yaml").open("a") as file:
+        file.write("finalists: {count: 3, runs: 2}\n")
+    faults = ["--faults", "kill=0.2,term=0.2,kill_child=0.2", "--lease-s", "2"]
+    options = ["--trials", "8", "--workers", "3", "--seed", "2", "--epoch-s", "0.02", *faults]
+    code, report, messages = rehearse(folder, *options)
+    assert code == 0, messages
+    budget = report["promises"][0]
+    assert budget["text"] == "exactly 8 trials + 6 repeats count"
+    assert budget["counts"].endswith(" + 6 repeats = 14")
+    assert report["trials"] == 8
+
+
 def test_faults_of_the_training_itself_are_recorded(folder: Path) -> None:
     keep = folder / "kept"
     keep.mkdir(mode=0o755)
