@@ -156,8 +156,8 @@ class Counts:
 
     Tickets: budget + repeats = done + repeats_done + leased + open.  `done` is what counts;
     repeats are trials that are run again once the budget is used up.  Trials: complete and
-    pruned without repeats (together `done`), running, waiting and failed with them.  Attempts: all ever
-    begun; lost, handed_back, failed_attempts, late by how they ended.
+    pruned without repeats (together `done`), running, waiting and failed with them.
+    Attempts: all ever begun; lost, handed_back, failed_attempts, late by how they ended.
     failure_rate: failed / ended attempts since the last resume, 0 when none; a lost one
     counts when its trial was given up with it.
     """

@@ -206,9 +206,9 @@ class SearchFile:
         budget may be raised), what proposes trials (first_trials, sampler), rungs and bound
         (a score that was measured stays what it is), finalists, recalculation, service, and
         what only steers where data comes from (alternatives, synthetic_fallback,
-        stand_in_for; the data set's own name is in it).  Fields left out of `model` and `train` count with their
-        defaults; a limit or a set's own recipe that is left out is not named, so that files
-        from before there were any keep their hash.
+        stand_in_for; the data set's own name is in it).  Fields left out of `model` and
+        `train` count with their defaults; a limit or a set's own recipe that is left out is
+        not named, so that files from before there were any keep their hash.
         """
         searched = set(self.space.parameters)
         model = {k: facts.default for k, facts in MODEL_FIELDS.items()} | dict(self.model)

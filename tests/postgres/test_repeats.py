@@ -149,7 +149,9 @@ def _enter_and_die(url: str, marker: str) -> None:
 
 
 @pytest.mark.process
-@pytest.mark.parametrize("marker", ["INSERT INTO trial_user_attributes", "INSERT INTO nkat_ticket"])
+@pytest.mark.parametrize(
+    "marker", ["INSERT INTO trial_user_attributes", "INSERT INTO nkat_ticket"]
+)
 def test_killed_while_they_are_entered(board: Board, database_url: str, marker: str) -> None:
     worker = searched(board)
     assert join(start(_enter_and_die, database_url, marker)) == [-9]

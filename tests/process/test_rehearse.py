@@ -8,6 +8,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from sqlalchemy import Engine, text
 
 from search.file.load import parse_search_text
 from search.file.search_file import SearchFile
+from search.file.sections import FinalistsSection
 from search.objective.simulated_trainer import Rehearsal
 from search.rehearsal.faults import parse_rates
 from search.rehearsal.promises import Promise, Silence, check_promises
@@ -248,6 +250,10 @@ def rehearsed(database_url: str, tmp_path: Path) -> Iterator[Rehearsed]:
 def test_each_promise_can_be_found_broken(rehearsed: Rehearsed) -> None:
     """One study, tampered with and put right again, so that each finding is its own."""
     assert rehearsed.broken() == []
+    plain = rehearsed.search
+    rehearsed.search = replace(plain, finalists=FinalistsSection())
+    assert rehearsed.broken() == [1]  # nobody ran its finalists
+    rehearsed.search = plain
     assert rehearsed.broken(Silence(lease_s=2.0, longest_s=9.0)) == [2]
 
     rehearsed.sql("UPDATE nkat_attempt SET first_stage = '1', stage = '2'")

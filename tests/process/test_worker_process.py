@@ -12,8 +12,11 @@ import pytest
 import sqlalchemy as sa
 from process_helpers import LEASE_S, Service, search_file, service, training_child, wait_for
 
+from search.file.sections import BoundSection, FinalistsSection
 from search.objective.simulated_trainer import Rehearsal
 from search.space import Choices, Space
+from search.study.finalists import Finalists
+from search.study.trial_record import TrialRecord
 from storage.embedded import EmbeddedPostgres
 from storage.engine import make_engine
 from storage.states import Attempt
@@ -55,6 +58,31 @@ def test_a_killed_workers_trial_goes_on_elsewhere_with_the_same_parameters(
         second = tested.board.attempts()[1]
         assert second.first_stage == stage  # stage 1 is not repeated
         assert "attempt 2" in tested.log(1)
+
+
+def test_workers_alone_run_the_finalists_to_their_end(database_url: str, tmp_path: Path) -> None:
+    search = replace(
+        search_file(trials=5),
+        finalists=FinalistsSection(count=2, runs=2),
+        # What trials of the search are held to, a finalist's run is not.
+        bound=BoundSection(kind="best_seen", slack=0.0, after=1),
+    )
+    with service(database_url, tmp_path, search, QUICK) as tested:
+        workers = [tested.start() for _ in range(2)]
+        for worker in workers:
+            assert worker.wait(60) == 0
+        counts = tested.board.counts()
+        assert (counts.done, counts.repeats, counts.repeats_done) == (5, 4, 4)
+        trials = [TrialRecord.of(row) for row in tested.board.trials()]
+        found = Finalists.of(trials, search.finalists)
+        assert found is not None
+        assert len(found.ranked) == 2
+        assert found.winner is not None
+        assert found.deviation is not None
+        assert found.deviation > 0  # each run had a seed of its own
+        best = tested.board.best()
+        assert best is not None
+        assert best[0] in {one.trial for one in found.ranked}
 
 
 def test_sigterm_saves_and_hands_the_trial_back(database_url: str, tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 from rich.console import Console
 
-from search.service.progress import SearchProgress
+from search.service.progress import SearchProgress, done_of
 from search.service.status import tables
 from search.study.nearest import AtTheGate
 from storage.records import Counts
@@ -42,7 +42,9 @@ def view(outcome: str) -> dict[str, Any]:
         "best": {"trial": 1234, "global_tpe_score": 0.6789},
         "gate": GATE.to_dict() | {"text": GATE.short()},
         "saved": {"text": "stopping early saved 0.100 device-hours"},
-        "finalists": None,
+        "finalists": {"text": "finalists: 2 of 6 new runs have ended"},
+        "repeats": 6,
+        "repeats_done": 2,
         "workers": [],
         "trials": [row, row | {"number": 7, "state": "FAIL", "user_attrs": {}, "reason": "[red]"}],
     }
@@ -64,6 +66,8 @@ def test_outcomes_are_text_and_numbers_are_whole() -> None:
         assert number in text
     assert "best gate margin -0.0440 (trial 3: accuracy 0.7351, needs 0.7933)" in text
     assert "stopping early saved 0.100 device-hours" in text
+    assert "11 of 50 trials + 2 of 6 repeats count" in text
+    assert "finalists: 2 of 6 new runs have ended" in text
 
 
 def test_progress_shows_the_gate_and_a_warning_once() -> None:
@@ -78,3 +82,6 @@ def test_progress_shows_the_gate_and_a_warning_once() -> None:
     assert len([line for line in lines if "WARNING" in line]) == 1
     assert [line.split(" trials")[0] for line in lines[1:]] == ["11/50", "12/50"]
     assert all("best gate margin -0.0440" in line for line in lines[1:])
+    assert done_of(Counts(**COUNTS)) == "11/50 trials"
+    later = Counts(**(COUNTS | {"done": 50, "repeats": 6, "repeats_done": 2}))
+    assert done_of(later) == "50/50 trials + 2/6 repeats"

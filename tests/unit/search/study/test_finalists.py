@@ -111,7 +111,9 @@ def test_they_are_run_anew_only_if_the_best_changed() -> None:
 
 def test_a_trial_told_by_others_is_no_finalist() -> None:
     foreign = trial(30, "COMPLETE", {}, 0.99)
-    found = {trial.user_attrs["repeat_of"] for trial in missing_runs([*SEARCHED, foreign], SECTION)}
+    found = {
+        trial.user_attrs["repeat_of"] for trial in missing_runs([*SEARCHED, foreign], SECTION)
+    }
     assert found == {2, 3}
 
 
