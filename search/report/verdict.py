@@ -129,7 +129,7 @@ def _of_best(data: Collected, best: TrialRecord) -> Summary:
             )
         )
     if data.finalists is not None:
-        sentences.append(f"{words.capital(data.finalists.sentence())}.")
+        sentences.append(words.capital(data.finalists.sentence()))
     gate = at_the_gate(best)
     if gate is not None:
         facts.append(_gate_fact(gate))

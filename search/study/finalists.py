@@ -156,8 +156,8 @@ class Finalists:
             for one in self.ranked[1:]
         )
         return (
-            f"of {every} finalists, each run {self.runs} more times, trial {self.winner.trial} "
-            f"wins: mean Global TPE score {self.winner.mean:.4f} (standard deviation of a run "
+            f"of {every} finalist{'s' * (every > 1)}, each run {self.runs} more times, trial "
+            f"{self.winner.trial} wins: mean Global TPE score {self.winner.mean:.4f} (standard deviation of a run "
             f"{self.deviation:.4f}), the best of them with a probability of "
             f"{_percent(self.winner.probability)}{others}{lost}"
         )
