@@ -157,9 +157,9 @@ class Finalists:
         )
         return (
             f"of {every} finalist{'s' * (every > 1)}, each run {self.runs} more times, trial "
-            f"{self.winner.trial} wins: mean Global TPE score {self.winner.mean:.4f} (standard deviation of a run "
-            f"{self.deviation:.4f}), the best of them with a probability of "
-            f"{_percent(self.winner.probability)}{others}{lost}"
+            f"{self.winner.trial} wins: mean Global TPE score {self.winner.mean:.4f} "
+            f"(standard deviation of a run {self.deviation:.4f}), the best of them "
+            f"with a probability of {_percent(self.winner.probability)}{others}{lost}"
         )
 
 
