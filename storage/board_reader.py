@@ -10,7 +10,8 @@ from optuna.samplers import RandomSampler
 from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy import Engine
 
-from storage import reporting
+from storage import repeats, reporting
+from storage.optuna_internals import trial_id_of
 from storage.records import AttemptRow, Counts, TrialRow, WorkerRow
 from storage.retry import OUTAGE_S
 from storage.searches import load_search
@@ -84,13 +85,18 @@ class BoardReader:
 
     def best(self) -> tuple[int, float] | None:
         """Number and value of the COMPLETE trial of the largest value (of equals, the
-        first); None while there is none."""
+        first); None while there is none.  One that was run again counts by its first run."""
 
         def work(tx: Transaction) -> tuple[int, float] | None:
             complete = tx.storage.get_all_trials(
                 tx.study_id, deepcopy=False, states=(TrialState.COMPLETE,)
             )
-            ranked = [(t.value, -t.number) for t in complete if t.value is not None]
+            again = repeats.repeating_trials(tx)
+            ranked = [
+                (t.value, -t.number)
+                for t in complete
+                if t.value is not None and trial_id_of(t) not in again
+            ]
             if not ranked:
                 return None
             value, number = max(ranked)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
 from uuid import UUID
 
 from optuna.exceptions import UpdateFinishedTrialError
@@ -54,7 +56,8 @@ def claim(
         ).scalar_one()  # fmt: skip
     except IntegrityError as error:
         raise TryAgain(f"trial {trial.number} got a ticket elsewhere") from error
-    return _claim(tx, ticket.ticket_id, token, worker_id, trial, attempt)
+    fresh = ticket.trial_id is None
+    return _claim(tx, ticket.ticket_id, token, worker_id, trial, attempt, fresh=fresh)
 
 
 def find_claim(
@@ -65,7 +68,7 @@ def find_claim(
     if found is None:
         return None
     trial = desk.trial(found.trial_id, sampler)
-    return _claim(tx, found.ticket_id, token, worker_id, trial, found.attempt)
+    return _claim(tx, found.ticket_id, token, worker_id, trial, found.attempt, fresh=False)
 
 
 def _ask(tx: Transaction, study: Study) -> int:
@@ -96,11 +99,21 @@ def _pop(tx: Transaction, trial_id: int) -> bool:
 
 
 def _claim(
-    tx: Transaction, ticket_id: int, token: UUID, worker_id: UUID, trial: Trial, attempt: int
+    tx: Transaction,
+    ticket_id: int,
+    token: UUID,
+    worker_id: UUID,
+    trial: Trial,
+    attempt: int,
+    *,
+    fresh: bool,
 ) -> Claim:
     previous, reported = None, frozenset[int]()
+    attrs: Mapping[str, Any] = {}
+    if not fresh:
+        known = tx.storage.get_trial(trial_id_of(trial))
+        reported, attrs = frozenset(known.intermediate_values), known.user_attrs
     if attempt > 1:
-        reported = frozenset(tx.storage.get_trial(trial_id_of(trial)).intermediate_values)
         row = tx.execute(
             sql.PREVIOUS_ATTEMPT, trial=trial_id_of(trial), attempt=attempt
         ).one_or_none()
@@ -113,4 +126,5 @@ def _claim(
         attempt=attempt,
         resumed_from=previous,
         reported_steps=reported,
+        user_attrs=attrs,
     )

@@ -187,7 +187,7 @@ def failed(
     tx.storage.set_trial_user_attr(trial_id, "outcome", why)
     tx.storage.set_trial_state_values(trial_id, state=TrialState.FAIL)
     _end(tx, token, outcome, why, signature, gave_up=True)
-    tx.execute(sql.REOPEN_TICKET, ticket=ticket_id, trial=None)
+    _reopen(tx, ticket_id, None)
     return why
 
 
@@ -206,7 +206,7 @@ def put_back(
         raise ValueError(f"{outcome} does not put a trial back")
     tx.storage.set_trial_state_values(trial_id, state=state)
     _end(tx, token, outcome, reason, signature)
-    tx.execute(sql.REOPEN_TICKET, ticket=ticket_id, trial=trial_id)
+    _reopen(tx, ticket_id, trial_id)
 
 
 def settle_outside(
@@ -224,7 +224,7 @@ def settle_outside(
         tx.execute(sql.FINISH_TICKET, ticket=ticket_id)
     else:
         keep = trial_id if state == TrialState.WAITING else None
-        tx.execute(sql.REOPEN_TICKET, ticket=ticket_id, trial=keep)
+        _reopen(tx, ticket_id, keep)
     return state
 
 
@@ -238,6 +238,13 @@ def release_orphan(tx: Transaction, trial_id: int) -> TrialState | None:
     except UpdateFinishedTrialError:
         return None  # its owner finished it just now
     return state
+
+
+def _reopen(tx: Transaction, ticket_id: int, trial_id: int | None) -> None:
+    """For a retry of this trial, or (None) for a fresh one, which no ticket of a repeat gets."""
+    if trial_id is None:
+        tx.execute(sql.DROP_REPEAT, ticket=ticket_id)
+    tx.execute(sql.REOPEN_TICKET, ticket=ticket_id, trial=trial_id)
 
 
 def _end(

@@ -10,7 +10,7 @@ from uuid import UUID, uuid4
 
 from sqlalchemy import Engine
 
-from storage import reaping, sql
+from storage import reaping, repeats, sql
 from storage.board_reader import BoardReader
 from storage.errors import UnknownWorker
 from storage.records import Beat, Reaped
@@ -128,6 +128,17 @@ class Housekeeper(BoardReader):
             )
 
         return self._desk.run("reap", work)
+
+    def enter_repeats(self, plan: repeats.Plan) -> int:
+        """Once the budget is used up: enter the trials that are to be run again.
+
+        One transaction, one caller at a time, and nothing is entered twice, so every worker
+        that finds nothing left to do calls it before it ends.
+
+        Returns:
+            Tickets that are not done, entered now or by others; 0 when the search is over.
+        """
+        return self._desk.run("repeats", lambda tx: repeats.enter_repeats(tx, plan))
 
     def release_all(self, reason: str) -> list[int]:
         """Take every trial from its worker without a failure; returns their numbers.

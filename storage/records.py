@@ -24,7 +24,8 @@ class SearchRecord:
         study_id: Optuna's id of it.
         search_text: the search file, byte for byte.
         search_hash: the caller's hash of what must not change within a study.
-        budget: tickets, that is how many COMPLETE + PRUNED trials it ends with.
+        budget: tickets, that is how many COMPLETE + PRUNED trials it searches with; those
+            that are run again at the end are none of them.
         versions: package name -> version at creation.
         command: what its workers are to do.
         reason: why it is paused or stopped; empty when it runs.
@@ -64,6 +65,7 @@ class Claim:
         resumed_from: how far the previous attempt came (keys attempt, outcome, reason,
             host, stage, dataset, epoch, checkpoint_at), None for a first attempt.
         reported_steps: steps of intermediate values that earlier attempts reported.
+        user_attrs: what the trial carried when it was leased; empty for a fresh one.
     """
 
     ticket: int
@@ -73,6 +75,7 @@ class Claim:
     attempt: int
     resumed_from: Mapping[str, Any] | None = None
     reported_steps: frozenset[int] = frozenset()
+    user_attrs: Mapping[str, Any] = field(default_factory=dict)
     stale: bool = field(default=False, repr=False)
     """`trial` remembers writes that may not have been committed: make it again."""
 
@@ -151,9 +154,10 @@ class Reaped:
 class Counts:
     """The search in numbers.
 
-    Tickets: budget = done + leased + open.  `done` is what counts.  Trials: complete,
-    pruned, running, waiting, failed as Optuna has them.  Attempts: all ever begun;
-    lost, handed_back, failed_attempts, late by how they ended.
+    Tickets: budget + repeats = done + repeats_done + leased + open.  `done` is what counts;
+    repeats are trials that are run again once the budget is used up.  Trials: complete and
+    pruned without repeats (together `done`), running, waiting and failed with them.
+    Attempts: all ever begun; lost, handed_back, failed_attempts, late by how they ended.
     failure_rate: failed / ended attempts since the last resume, 0 when none; a lost one
     counts when its trial was given up with it.
     """
@@ -175,6 +179,28 @@ class Counts:
     closed: int
     late: int
     failure_rate: float
+    repeats: int = 0
+    repeats_done: int = 0
+
+    @property
+    def ended(self) -> int:
+        """Trials and repeats that have ended, those given up left out."""
+        return self.done + self.repeats_done
+
+    @property
+    def left(self) -> int:
+        """What is still to be done, of all that was entered."""
+        return self.budget + self.repeats - self.ended
+
+    @property
+    def over(self) -> bool:
+        """Nothing is left."""
+        return self.left <= 0
+
+    @property
+    def wanted(self) -> str:
+        """`50 trials`, or `50 trials + 6 repeats`."""
+        return f"{self.budget} trials" + (f" + {self.repeats} repeats" if self.repeats else "")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,7 +7,7 @@ from typing import Any
 
 from optuna.trial import TrialState
 
-from storage import sql
+from storage import repeats, sql
 from storage.optuna_internals import trial_id_of
 from storage.records import AttemptRow, Counts, TrialRow, WorkerRow
 from storage.states import Attempt, WorkerState
@@ -20,16 +20,22 @@ LOST_SHOWN_LEASES = 10
 def counts(tx: Transaction) -> Counts:
     """The search in numbers."""
     values = dict(tx.execute(sql.COUNT_ALL).one()._mapping)
-    failures, ended = values.pop("rate_failures"), values.pop("rate_ended")
+    failures, attempts_ended = values.pop("rate_failures"), values.pop("rate_ended")
     trials = tx.storage.get_all_trials(tx.study_id, deepcopy=False)
-    states = Counter(trial.state for trial in trials)
+    again = repeats.repeating_trials(tx)
+    ended = {TrialState.COMPLETE, TrialState.PRUNED}
+    states = Counter(
+        trial.state
+        for trial in trials
+        if trial.state not in ended or trial_id_of(trial) not in again
+    )
     return Counts(
         complete=states[TrialState.COMPLETE],
         pruned=states[TrialState.PRUNED],
         running=states[TrialState.RUNNING],
         waiting=states[TrialState.WAITING],
         failed=states[TrialState.FAIL],
-        failure_rate=failures / ended if ended else 0.0,
+        failure_rate=failures / attempts_ended if attempts_ended else 0.0,
         **values,
     )
 

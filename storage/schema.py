@@ -92,7 +92,7 @@ def wait_for_schema(engine: Engine, timeout_s: float = 60.0) -> None:
         if time.monotonic() >= deadline:
             raise SchemaMissing(
                 f"the database {shown(engine.url)} is not ready after {timeout_s:.0f} s ({why}): "
-                "make the search with `nkat-search create` or `nkat-search run`"
+                "`nkat-search create` or `nkat-search run` makes what is missing"
             )
         if not told:
             _log.warning(

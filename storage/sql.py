@@ -47,7 +47,8 @@ LOCK_SEARCHES = _sql(f"SELECT pg_advisory_xact_lock({SEARCHES_KEY})")
 SEARCHES = _sql("""
     SELECT s.study_name, s.study_id, s.search_text, s.search_hash, s.versions, s.created_at,
            s.command, s.reason,
-           (SELECT count(*) FROM nkat_ticket t WHERE t.study_name = s.study_name) AS budget
+           (SELECT count(*) FROM nkat_ticket t
+             WHERE t.study_name = s.study_name AND NOT t.repeats) AS budget
       FROM nkat_search s
      WHERE CAST(:study AS text) IS NULL OR s.study_name = :study
      ORDER BY s.created_at DESC, s.study_id DESC
@@ -81,7 +82,9 @@ REMOVE_TICKETS = _sql("""
          ORDER BY ticket_id DESC LIMIT :number FOR UPDATE SKIP LOCKED)
 """)
 
-COUNT_TICKETS = _sql("SELECT count(*) FROM nkat_ticket WHERE study_name = :study")
+COUNT_TICKETS = _sql("""
+    SELECT count(*) FROM nkat_ticket WHERE study_name = :study AND NOT repeats
+""")
 
 # Running again resets the failure rate: the user has had a look.
 SET_COMMAND = _sql("""
@@ -170,6 +173,17 @@ PICK_TICKET = _sql("""
 UNFINISHED_TICKETS = _sql("""
     SELECT count(*) FROM nkat_ticket WHERE study_name = :study AND state <> 'done'
 """)
+
+# --- repeats: tickets beyond the budget ------------------------------------------------
+
+ADD_REPEAT = _sql("""
+    INSERT INTO nkat_ticket (study_name, trial_id, repeats) VALUES (:study, :trial, true)
+""")
+
+REPEATING_TRIALS = _sql("SELECT trial_id FROM nkat_ticket WHERE study_name = :study AND repeats")
+
+# Before a ticket goes to another trial: one of a repeat does not.
+DROP_REPEAT = _sql("DELETE FROM nkat_ticket WHERE ticket_id = :ticket AND repeats")
 
 # Trials that have a ticket: a WAITING one among them is for the holder of that ticket only.
 TICKETED_TRIALS = _sql("""
@@ -317,8 +331,10 @@ RETIRE_ALL_WORKERS = _sql("""
 
 COUNT_ALL = _sql("""
     SELECT t.*, a.*, r.* FROM
-        (SELECT count(*) AS budget,
-                count(*) FILTER (WHERE state = 'done') AS done,
+        (SELECT count(*) FILTER (WHERE NOT repeats) AS budget,
+                count(*) FILTER (WHERE NOT repeats AND state = 'done') AS done,
+                count(*) FILTER (WHERE repeats) AS repeats,
+                count(*) FILTER (WHERE repeats AND state = 'done') AS repeats_done,
                 count(*) FILTER (WHERE state = 'leased') AS leased,
                 count(*) FILTER (WHERE state = 'open') AS open
            FROM nkat_ticket WHERE study_name = :study) t,

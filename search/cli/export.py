@@ -91,6 +91,7 @@ def export(
     from nkat_errors import BadInput
     from search.export.best_file import BestFile, numbered
     from search.export.choice import NEAREST_NAME, check_replaceable, pick, pick_nearest
+    from search.study.finalists import Finalists
     from search.study.saved import saved_hours
     from search.study.session import database, opened
     from search.study.trial_record import TrialRecord
@@ -113,10 +114,15 @@ def export(
         opened(url, study, role="export") as session,
     ):
         records = [TrialRecord.of(row) for row in session.board.trials()]
-        chosen = [pick_nearest(records)] if nearest else pick(records, number=trial, top=top)
-        study_name, saved = session.record.study_name, saved_hours(records)
+        search, study_name = session.search, session.record.study_name
+        if nearest:
+            chosen = [pick_nearest(records)]
+        else:
+            chosen = pick(records, search, number=trial, top=top)
+        saved, again = saved_hours(records), Finalists.of(records, search.finalists)
         files = [
-            BestFile.of_trial(one, session.search, study=study_name, saved=saved) for one in chosen
+            BestFile.of_trial(one, search, study=study_name, saved=saved, finalists=again)
+            for one in chosen
         ]
     written = [(numbered(out, rank), best) for rank, best in enumerate(files, start=1)]
     if not force:

@@ -72,6 +72,7 @@ def exporter(engine: Engine) -> Callable[[int, int], str]:
     def export(study_id: int, number: int) -> str:
         from search.export.best_file import BestFile
         from search.file.load import parse_search_text
+        from search.study.finalists import Finalists
         from search.study.saved import saved_hours
         from search.study.trial_record import TrialRecord
         from storage.board import Board
@@ -93,8 +94,14 @@ def exporter(engine: Engine) -> Callable[[int, int], str]:
                 trial = TrialRecord.of(row)
                 if not trial.complete:
                     raise NkatError(f"trial {number} is {trial.state}, not complete")
-                saved = saved_hours(TrialRecord.of(one) for one in rows)
-                best = BestFile.of_trial(trial, search, study=record.study_name, saved=saved)
+                records = [TrialRecord.of(one) for one in rows]
+                best = BestFile.of_trial(
+                    trial,
+                    search,
+                    study=record.study_name,
+                    saved=saved_hours(records),
+                    finalists=Finalists.of(records, search.finalists),
+                )
                 return best.to_yaml()
         raise NkatError(f"study {record.study_name} has no trial {number}")
 

@@ -16,14 +16,17 @@ from pydantic import Field
 from model.config import FROM_DATA, ModelConfig, TrainConfig
 from model.known_sets import title_of
 from nkat_errors import BadInput
+from search.export.finalists_record import BestFinalists
 from search.export.recalculation_record import BestRecalculation
+from search.file.base import Section
 from search.file.search_file import SearchFile
-from search.file.sections import DatasetSection, HeldOut, Section, TrainSection
+from search.file.sections import DatasetSection, HeldOut, TrainSection
 from search.file.yaml_text import dump_yaml
 from search.provenance import DataSource, code_version, package_versions
 from search.score.gate import threshold_text
 from search.score.seeds import OVER_ALL
 from search.score.tpe_score import LambdaReading
+from search.study.finalists import Finalists
 from search.study.saved import SavedHours
 from search.study.trial_record import TrialRecord
 
@@ -163,6 +166,7 @@ class BestFile(Section):
     recalculation: BestRecalculation = Field(default_factory=BestRecalculation)
     effort: BestEffort | None = None
     saved: BestSaved | None = None
+    finalists: BestFinalists | None = None
     provenance: BestProvenance
 
     def configuration(self) -> tuple[ModelConfig, TrainConfig]:
@@ -199,6 +203,8 @@ class BestFile(Section):
         name = f"Trial {origin.trial} of study {origin.study}"
         lines = ["Train it again: nkat-search train --config THIS_FILE"]
         lines.insert(0, f"{name}: {self.headline()}, on validation images.")
+        if self.finalists is not None and (text := self.finalists.sentence(origin.trial)):
+            lines.insert(1, text)
         if self.recalculation.result is not None:
             lines.append(f"Recalculated: {self.recalculation.result.headline()}.")
         else:
@@ -221,6 +227,7 @@ class BestFile(Section):
         *,
         study: str | None = None,
         saved: SavedHours | None = None,
+        finalists: Finalists | None = None,
         now: datetime.datetime | None = None,
     ) -> Self:
         """The file of a complete trial, or (`kind: nearest`) of one that ended early.
@@ -229,11 +236,18 @@ class BestFile(Section):
             trial: complete, or at least trained on the gate's data set.
             study: the study's name, where it is not the file's (`--force-new`).
             saved: what stopping early saved the whole search.
+            finalists: of the search; they are written once their runs have ended.
             now: the date to write, UTC; the clock's by default.
 
         Raises:
-            BadInput: the trial lacks an attribute that the file must have.
+            BadInput: the trial lacks an attribute that the file must have, or is a run of a
+                finalist.
         """
+        if trial.repeats is not None:
+            raise BadInput(
+                f"trial {trial.number} is {trial.repeats}, with a training seed of its own: "
+                f"export trial {trial.repeats.trial}"
+            )
         attributes = trial.whole()
         verdict, facts = attributes.verdict, attributes.facts
         if verdict.scores is None or verdict.gate_accuracy is None or facts is None:
@@ -284,6 +298,7 @@ class BestFile(Section):
                 "recalculation": search_file.recalculation.model_dump(),
                 "effort": asdict(verdict.effort),
                 "saved": None if saved is None else saved.to_dict(),
+                "finalists": finalists.to_dict() if finalists and finalists.winner else None,
                 "provenance": {
                     "study": study or search_file.study,
                     "trial": trial.number,

@@ -14,9 +14,11 @@ from pydantic import ValidationError
 from model.config import BadField, Config, ModelConfig, TrainConfig
 from search.export.best_check import check_scores
 from search.export.best_file import FORMAT, BestFile
+from search.export.finalists_check import check_finalists
 from search.export.recalculation_check import check_recalculation
+from search.file.base import Section
 from search.file.problems import first_problem
-from search.file.sections import ModelSection, Section, TrainSection
+from search.file.sections import ModelSection, TrainSection
 from search.file.yaml_text import KeyPath, Problem, YamlSource, read_file, read_yaml
 
 S = TypeVar("S", bound=Section)
@@ -47,6 +49,7 @@ def _build(source: YamlSource) -> BestFile:
     _check_config(ModelConfig, ModelSection, source.data, "model")
     _check_config(TrainConfig, TrainSection, source.data, "train")
     check_scores(best)
+    check_finalists(best)
     check_recalculation(best)
     return best
 

@@ -8,6 +8,8 @@ from pathlib import Path
 from nkat_errors import BadInput
 from search.export.best_file import BestFile
 from search.export.best_reading import load_best
+from search.file.search_file import SearchFile
+from search.study.finalists import winner_first
 from search.study.nearest import nearest, none_passed
 from search.study.trial_record import TrialRecord, best_first
 
@@ -15,8 +17,11 @@ NEAREST_NAME = "nearest.yaml"
 """Written beside where best.yaml would be."""
 
 
-def pick(trials: Iterable[TrialRecord], *, number: int | None, top: int) -> list[TrialRecord]:
-    """The trial of a number, or the best `top` ones (fewer when fewer are complete).
+def pick(
+    trials: Iterable[TrialRecord], search: SearchFile, *, number: int | None, top: int
+) -> list[TrialRecord]:
+    """The trial of a number, or the best `top` ones (fewer when fewer are complete), the
+    finalists as their new runs rank them.
 
     Raises:
         BadInput: no such trial, one that is not complete, or none complete at all.
@@ -32,7 +37,7 @@ def pick(trials: Iterable[TrialRecord], *, number: int | None, top: int) -> list
                 outcome = trial.outcome or "it has no score over all data sets"
                 raise BadInput(f"trial {number} is {trial.state}, not complete: {outcome}")
         raise BadInput(f"trial {number} does not exist; there are {len(every)} trials")
-    ranked = best_first(every)
+    ranked = winner_first(every, search)
     if not ranked:
         remedy = ""
         if nearest(every) is not None:

@@ -10,7 +10,8 @@ from typing import Literal, Self
 
 from pydantic import Field
 
-from search.file.sections import LongTrainSection, RecalculationSection, Section
+from search.file.base import Section
+from search.file.sections import LongTrainSection, RecalculationSection
 from search.score.seeds import OVER_ALL, TARGETS, Judgement, MeanStd, SeedScores, judge
 
 

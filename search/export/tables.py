@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from search.score.seeds import OVER_ALL
+from search.study.finalists import Finalists
 from search.study.saved import saved_hours
 from search.study.trial_attributes import accuracy_key, tpe_key
-from search.study.trial_record import TrialRecord, best_first
+from search.study.trial_record import TrialRecord, best_first, searched
 from search.terminal import WideTable
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
 
 def trial_frame(trials: Sequence[TrialRecord], search_file: SearchFile) -> pd.DataFrame:
-    """One row a trial that ended, best first, then the stopped by gate score.
+    """One row a trial of the search that ended, best first, then the stopped by gate score.
 
     Columns: trial, state, the parameters, lambda, mean_accuracy, accuracy_<set>,
     tpe_<set>, the four scores, gate_score, gate_margin, seconds_stage1, seconds_stage2,
@@ -33,7 +34,7 @@ def trial_frame(trials: Sequence[TrialRecord], search_file: SearchFile) -> pd.Da
         | {name: trial.params.get(name) for name in search_file.space.parameters}
         | _numbers(trial, names)
         | {"outcome": trial.outcome}
-        for trial in trials
+        for trial in searched(trials)
         if trial.state in ("complete", "pruned", "fail")
     )
     if frame.empty:
@@ -98,6 +99,7 @@ def _numbers(trial: TrialRecord, names: Sequence[str]) -> dict[str, float | None
 
 def report_dict(trials: Sequence[TrialRecord], search_file: SearchFile) -> dict[str, Any]:
     """The whole report as plain values (`--json`)."""
+    again = Finalists.of(trials, search_file.finalists)
     ranked = best_first(trials)
     frame = trial_frame(trials, search_file)
     rows = [
@@ -114,6 +116,7 @@ def report_dict(trials: Sequence[TrialRecord], search_file: SearchFile) -> dict[
         "best_global_tpe_score": ranked[0].value if ranked else None,
         "trials": rows,
         "saved": saved_hours(trials).to_dict(),
+        "finalists": None if again is None else again.to_dict(),
     }
 
 
@@ -176,10 +179,12 @@ def summary_lines(trials: Sequence[TrialRecord], search_file: SearchFile) -> lis
         lines.append(f"Best: trial {best.number}, Global TPE score {best.value:.4f}.")
     else:
         lines.append("No trial passed the gate and finished stage 2.")
-    stopped = sum(trial.state == "pruned" for trial in trials)
+    if again := Finalists.of(trials, search_file.finalists):
+        lines.append(f"{_capital(again.sentence())}.")
+    stopped = sum(trial.state == "pruned" for trial in searched(trials))
     lines.append(f"{len(frame)} trials ended: {len(ranked)} complete, {stopped} stopped early.")
     if saved := saved_hours(trials).sentence():
-        lines.append(f"{saved[:1].upper()}{saved[1:]}.")
+        lines.append(f"{_capital(saved)}.")
     if search_file.cut_down:
         lines.append("This search is cut down (subsets, few epochs): quote no score of it.")
     for entry in search_file.datasets:
@@ -188,6 +193,10 @@ def summary_lines(trials: Sequence[TrialRecord], search_file: SearchFile) -> lis
         if entry.stand_in_for:
             lines.append(f"{entry.name} stands in for {entry.stand_in_for}, which it is not.")
     return lines
+
+
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]
 
 
 def _percent(accuracy: float | None) -> str:

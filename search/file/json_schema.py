@@ -30,7 +30,8 @@ def search_file_schema() -> dict[str, Any]:
             datasets["items"],
         ]
     }
-    properties["rungs"]["anyOf"].append({"const": False})
+    for name in ("rungs", "finalists"):
+        properties[name]["anyOf"].append({"const": False})
     properties["space"] |= {
         "additionalProperties": False,
         # For every field a list of its values; for a number also a range.

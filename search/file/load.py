@@ -63,6 +63,7 @@ def _build(source: YamlSource) -> SearchFile:
         service=sections.service.model_copy(update={"bound_check": None}),
         first_trials=sections.first_trials,
         sampler=sections.sampler,
+        finalists=sections.finalists,
     )
     return replace(parsed, warnings=check_together(parsed))
 

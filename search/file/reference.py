@@ -33,7 +33,7 @@ A draw that makes no network, or one beyond `limits`, is drawn again.
 
 SECTIONS = (
     "gate", "datasets", "model", "train", "space", "limits", "sampler", "rungs", "bound",
-    "recalculation", "service",
+    "finalists", "recalculation", "service",
 )  # fmt: skip
 """Keys with a chapter of their own, in this order."""
 

@@ -22,13 +22,14 @@ from search.file.sections import (
     TRAIN_FIELDS,
     BoundSection,
     DatasetSection,
+    FinalistsSection,
     GateSection,
     LimitsSection,
     RecalculationSection,
     RungsSection,
     SamplerSection,
-    ServiceSection,
 )
+from search.file.service_section import ServiceSection
 from search.file.yaml_text import dump_yaml
 from search.score.gate import Gate
 from search.score.tpe_score import LambdaReading
@@ -71,6 +72,7 @@ class SearchFile:
         limits: what a configuration may cost at most.
         rungs: when stage 1 stops because the gate is out of reach; None for never.
         bound: when stage 2 stops because the best score is out of reach.
+        finalists: the best trials are run again at the end; None for none.
         recalculation: how the winner is trained at the end.
         service: lease, retries, checkpoints.
         warnings: sentences to show before the search starts.
@@ -96,6 +98,7 @@ class SearchFile:
     service: ServiceSection
     first_trials: tuple[Mapping[str, Value], ...] = ()
     sampler: SamplerSection = field(default_factory=SamplerSection)
+    finalists: FinalistsSection | None = None
     warnings: tuple[str, ...] = ()
 
     def new_gate(self) -> Gate:
@@ -206,11 +209,11 @@ class SearchFile:
 
         Not in it, so free to change between runs: study and title, n_trials (the
         budget may be raised), what proposes trials (first_trials, sampler), rungs and bound
-        (a score that was measured stays what it is), recalculation, service, and what only
-        steers where data comes from (alternatives, synthetic_fallback, stand_in_for; the data
-        set's own name is in it).  Fields left out of `model` and `train` count with their
-        defaults; a limit or a set's own recipe that is left out is not named, so that files
-        from before there were any keep their hash.
+        (a score that was measured stays what it is), finalists, recalculation, service, and
+        what only steers where data comes from (alternatives, synthetic_fallback,
+        stand_in_for; the data set's own name is in it).  Fields left out of `model` and
+        `train` count with their defaults; a limit or a set's own recipe that is left out is
+        not named, so that files from before there were any keep their hash.
         """
         searched = set(self.space.parameters)
         model = {k: facts.default for k, facts in MODEL_FIELDS.items()} | dict(self.model)
@@ -249,6 +252,7 @@ class SearchFile:
             "sampler": self.sampler.model_dump(exclude_defaults=True),
             "rungs": None if self.rungs is None else self.rungs.model_dump(),
             "bound": self.bound.model_dump(exclude_defaults=True),
+            "finalists": None if self.finalists is None else self.finalists.model_dump(),
             "recalculation": self.recalculation.model_dump(exclude_defaults=True),
         }
         return {name: given for name, given in found.items() if given}

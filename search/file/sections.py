@@ -8,13 +8,9 @@ classes; their descriptions are what an editor shows.
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated, Any, Literal
-from urllib.parse import urlsplit
 
 from pydantic import (
-    AfterValidator,
-    BaseModel,
     BeforeValidator,
-    ConfigDict,
     Discriminator,
     Field,
     Tag,
@@ -22,10 +18,10 @@ from pydantic import (
     field_validator,
     model_serializer,
 )
-from pydantic_core import PydanticCustomError
 
 from model.config import FROM_DATA, FieldFacts, ModelConfig, TrainConfig, facts_of
-from model.config.facts import STRICT
+from search.file.base import Section
+from search.file.service_section import ServiceSection
 from search.score.tpe_score import LambdaReading
 from search.space import Value
 
@@ -44,12 +40,6 @@ MODEL_FIELDS: dict[str, FieldFacts] = {
 
 TRAIN_FIELDS: dict[str, FieldFacts] = facts_of(TrainConfig)
 """What a search file may say about the training recipe."""
-
-
-class Section(BaseModel):
-    """Part of a file: unknown keys, conversions, NaN and infinity are errors."""
-
-    model_config = ConfigDict(**STRICT, frozen=True)
 
 
 class ConfigSection(Section):
@@ -232,74 +222,18 @@ class BoundSection(Section):
     )
 
 
-WEB_ADDRESS = "an address that begins with http:// or https://"
+class FinalistsSection(Section):
+    """The best trials are run again at the end, and the winner is chosen among them anew."""
 
-
-def is_web_address(text: str) -> bool:
-    """Whether something can be posted there."""
-    try:
-        parts = urlsplit(text)
-        named = bool(parts.hostname) and (parts.port is None or parts.port > 0)
-    except ValueError:
-        return False
-    plain = text.isascii() and text.isprintable() and " " not in text
-    return named and plain and parts.scheme in ("http", "https")
-
-
-def _web_address(text: str) -> str:
-    if not is_web_address(text):
-        raise PydanticCustomError("web_address", WEB_ADDRESS)
-    return text
-
-
-class ServiceSection(Section):
-    """How the search is kept alive; none of it changes what a score means."""
-
-    lease_s: float = Field(
-        default=60,
-        ge=1,
-        description="seconds without a worker's beat until its trial is given to another",
+    count: int = Field(
+        default=3, ge=1, le=20, description="trials that are run again: the best of the search"
     )
-    max_attempts: int = Field(
-        default=3, ge=1, le=1000, description="tries of a trial before it is given up"
-    )
-    checkpoint_every_s: float = Field(
-        default=30,
-        ge=0,
-        description="least seconds between two checkpoints, which are written at the end of an "
-        "epoch (on a GPU an epoch can take less time than its checkpoint); the end of a data set "
-        "is always saved",
-    )
-    stall_s: float = Field(
-        default=600,
-        ge=1,
-        description="seconds without progress until a training is ended as stalled",
-    )
-    max_worker_failures: int = Field(
-        default=3, ge=1, description="failures in a row after which a worker stops itself"
-    )
-    max_failure_rate: float = Field(
-        default=0.5,
-        gt=0,
-        le=1,
-        description="share of failed attempts above which the search pauses",
-    )
-    metrics_port: int | None = Field(
-        default=None,
-        ge=1,
-        le=65535,
-        description="`run` and `orchestrate` serve metrics for Prometheus on this TCP port "
-        "(option --metrics-port)",
-    )
-    notify: Annotated[str, AfterValidator(_web_address)] | None = Field(
-        default=None,
-        description="webhook: `run` and `orchestrate` post a JSON with `text` to this address "
-        "when the search ends, pauses or finds a new best trial (option --notify); whoever reads "
-        "the database reads it",
-    )
-    bound_check: bool | None = Field(
-        default=None,
-        description="older files: true is `bound: {kind: exact}`, false `bound: {kind: off}`",
+    runs: int = Field(
+        default=2,
+        ge=2,
+        le=100,
+        description="new runs of each, with the training seeds seed + 1, seed + 2, ...; at least "
+        "2, for their spread says how sure the choice is",
     )
 
 
@@ -324,7 +258,7 @@ class RecalculationSection(Section):
 
 
 def _off(value: object) -> object:
-    """`rungs: false` is the same as no rungs."""
+    """`rungs: false` is the same as no rungs, and so for finalists."""
     return None if value is False else value
 
 
@@ -381,6 +315,10 @@ class FileSections(Section):
         description="stops hopeless trials within stage 1; false or left out: none",
     )
     bound: BoundSection = Field(default_factory=BoundSection)
+    finalists: Annotated[FinalistsSection | None, BeforeValidator(_off)] = Field(
+        default=None,
+        description="runs the best trials again once n_trials are done; false or left out: none",
+    )
     recalculation: RecalculationSection = Field(
         default_factory=RecalculationSection,
         description="how `nkat-search recalculate` trains the winner",

@@ -8,8 +8,9 @@ from pydantic import BaseModel, Field, ValidationError
 
 from model.config import BadField, FieldFacts
 from nkat_errors import nearest
+from search.file.base import Section
 from search.file.problems import first_problem
-from search.file.sections import MODEL_FIELDS, TRAIN_FIELDS, Section
+from search.file.sections import MODEL_FIELDS, TRAIN_FIELDS
 from search.file.yaml_text import KeyPath, Problem, dotted
 from search.space import Choices, FloatRange, IntRange, Parameter
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from search.study.past import Past
-from search.study.trial_attributes import TrialAttributes, TrialFacts
+from search.study.trial_attributes import Repeat, TrialAttributes, TrialFacts
 from search.study.verdict import Verdict
 
 Stage = Literal[1, 2]
@@ -26,12 +26,15 @@ class Job:
         attempt: 1 for the first try, k + 1 after k losses.
         params: every searched parameter's value, by name.
         past: what the trials that have ended tell this one.
+        run: 0 for a point of the search, r for the r-th new run of a finalist: it is added to
+            the training seed.
     """
 
     trial_number: int
     attempt: int
     params: dict[str, Any]
     past: Past = field(default_factory=Past)
+    run: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +122,12 @@ class Finished:
     facts: TrialFacts | None
 
     def attributes(
-        self, *, attempt: int, worker: str, plain_path: Mapping[str, str] | None = None
+        self,
+        *,
+        attempt: int,
+        worker: str,
+        plain_path: Mapping[str, str] | None = None,
+        repeat: Repeat | None = None,
     ) -> dict[str, Any]:
         """The trial's flat user attributes.
 
@@ -127,6 +135,7 @@ class Finished:
             attempt: the one that ended it, from 1.
             worker: that attempt's worker, its id.
             plain_path: why a GPU trained it step by step, by data set.
+            repeat: the finalist that it runs again, if it does.
         """
         whole = TrialAttributes(
             verdict=self.verdict,
@@ -134,6 +143,7 @@ class Finished:
             attempt=attempt,
             worker=worker,
             plain_path=plain_path or {},
+            repeat=repeat,
         )
         return whole.to_flat()
 

@@ -231,27 +231,26 @@ class TwoStageObjective:
         return progress, state or None
 
     def _start(
-        self,
-        dataset: str,
-        model: ModelConfig,
-        train: TrainConfig,
-        state: bytes | None,
-        emit: Callable[[Event], None],
+        self, job: Job, part: _Part, state: bytes | None, emit: Callable[[Event], None]
     ) -> Fit:
         """A training that goes on from `state`, or a fresh one where it cannot."""
 
         def begin(resume: bytes | None) -> Fit:
             return self.trainer.start(
-                dataset=dataset, model=model, train=train, seed=self.search.seed, resume=resume
+                dataset=part.dataset,
+                model=part.model,
+                train=part.train,
+                seed=self.search.seed + job.run,
+                resume=resume,
             )
 
         try:
             fit = begin(state)
         except CannotResume as error:
-            emit(NotResumed(dataset=dataset, reason=str(error)))
+            emit(NotResumed(dataset=part.dataset, reason=str(error)))
             fit = begin(None)
         if fit.plain_because is not None:
-            emit(PlainPath(dataset=dataset, reason=fit.plain_because))
+            emit(PlainPath(dataset=part.dataset, reason=fit.plain_because))
         return fit
 
     def _train_set(
@@ -268,7 +267,7 @@ class TwoStageObjective:
         stage, dataset = part.stage, part.dataset
         if progress.dataset != dataset:
             progress.dataset, progress.epoch, state = dataset, 0, None
-        fit = self._start(dataset, part.model, part.train, state, emit)
+        fit = self._start(job, part, state, emit)
         report: EpochReport | None = None
         saved_at = began = self.clock()
         for report in fit.epochs():

@@ -13,6 +13,8 @@ from optuna.trial import FrozenTrial, TrialState
 
 from search.file.search_file import SearchFile
 from search.objective.simulated_trainer import Rehearsal, RehearsedSetTrainer
+from search.study.finalists import missing_runs
+from search.study.trial_attributes import Repeat
 from search.study.trial_record import TrialRecord
 from search.study.verdict import Ending
 from search.worker.loop import BEATS_PER_LEASE
@@ -105,11 +107,15 @@ def check_promises(
         for a in attempts
         if a.first_stage == "1" and a.attempt > reached.get(a.number, a.attempt)
     ]
+    missing = len(missing_runs(trials, search.finalists)) if search.finalists else 0
     promises = (
         Promise(
-            text=f"exactly {counts.budget} trials count",
-            held=len(counted) == counts.budget == counts.done,
-            counts=f"{counts.complete} complete + {counts.pruned} pruned = {len(counted)}",
+            text=f"exactly {counts.wanted} count",
+            held=counts.over and len(counted) == counts.ended and not missing,
+            counts=f"{counts.complete} complete + {counts.pruned} pruned"
+            + (f" + {counts.repeats_done} repeats" if counts.repeats else "")
+            + f" = {len(counted)}"
+            + (f", {missing} repeats were not entered" if missing else ""),
         ),
         Promise(
             text="no trial is left running or waiting, none is held by a silent worker for "
@@ -175,7 +181,9 @@ def _is_its_own(trial: FrozenTrial, trainer: RehearsedSetTrainer) -> bool:
     recorded = TrialRecord.of_frozen(trial).verdict
     if recorded is None:
         return False
-    expected = trainer.finished(trial.params).verdict
+    repeat = Repeat.of_flat(trial.user_attrs)
+    run = 0 if repeat is None else repeat.run
+    expected = trainer.finished(trial.params, run=run).verdict
     if (recorded.ending is Ending.INFEASIBLE) != (expected.ending is Ending.INFEASIBLE):
         return False
     for name, result in recorded.results.items():

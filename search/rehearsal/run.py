@@ -249,15 +249,15 @@ class _Rehearsing:
                     gate=orchestrator.gate,
                     warning=orchestrator.warning,
                 )
-                if counts.done != ended:
-                    moved_at, ended = time.monotonic(), counts.done
-                if counts.done >= counts.budget or orchestrator.command is not Command.RUN:
+                if counts.ended != ended:
+                    moved_at, ended = time.monotonic(), counts.ended
+                if counts.over or orchestrator.command is not Command.RUN:
                     return
                 if time.monotonic() - moved_at > PATIENCE_S:
                     console.print(plain(f"no trial ended for {PATIENCE_S:.0f} s: giving up"))
                     return
                 injuring = time.monotonic()
-                self._injector.tick(counts.done)
+                self._injector.tick(counts.ended)
                 if self._looked_at is not None:
                     # Not a slow round: the restart of the database is waited for here.
                     self._looked_at += time.monotonic() - injuring

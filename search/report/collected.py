@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING
 from model.known_sets import title_of
 from search.file.search_file import SearchFile
 from search.study.epochs import STAGE_2_STEP
+from search.study.finalists import Finalists
 from search.study.session import Session
-from search.study.trial_record import TrialRecord, best_first
+from search.study.trial_record import TrialRecord, best_first, searched
 from search.study.verdict import CANNOT_TRAIN, Ending
 from storage.records import AttemptRow
 from storage.states import Attempt
@@ -64,7 +65,8 @@ class Collected:
         study: its name; hostile text, as the title of `search` is.
         search: its file.
         budget: trials that it is to have.
-        trials: all of them, by number.
+        trials: all points of the search, by number.
+        finalists: the new runs of its best trials; None where there are none.
         curves: of every trial that reported from the gate's set, by number.
         frozen: Optuna's own records of the trials, for its importances.
         attempts: in the order in which they began.
@@ -77,6 +79,7 @@ class Collected:
     search: SearchFile
     budget: int
     trials: tuple[TrialRecord, ...]
+    finalists: Finalists | None
     curves: Mapping[int, Curve]
     frozen: tuple[FrozenTrial, ...]
     attempts: tuple[AttemptRow, ...]
@@ -133,13 +136,16 @@ def collect(session: Session, *, clock: Callable[[], datetime]) -> Collected:
 
     with _without_collections():
         frozen = session.board.with_study("report", every)
-    trials = tuple(TrialRecord.of_frozen(trial) for trial in frozen)
+    every_record = [TrialRecord.of_frozen(trial) for trial in frozen]
+    frozen = [t for t, of_it in zip(frozen, every_record, strict=True) if of_it.repeats is None]
+    trials = tuple(searched(every_record))
     record = session.record
     return Collected(
         study=record.study_name,
         search=session.search,
         budget=record.budget,
         trials=trials,
+        finalists=Finalists.of(every_record, session.search.finalists),
         curves={
             trial.number: curve
             for trial, record_of_it in zip(frozen, trials, strict=True)

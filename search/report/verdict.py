@@ -128,6 +128,8 @@ def _of_best(data: Collected, best: TrialRecord) -> Summary:
                 note=f"target takes {words.percent(needed)}",
             )
         )
+    if data.finalists is not None:
+        sentences.append(words.capital(data.finalists.sentence()))
     gate = at_the_gate(best)
     if gate is not None:
         facts.append(_gate_fact(gate))

@@ -28,6 +28,7 @@ from search.service.ends import Ends
 from search.service.gate_watch import GateWatch
 from search.service.observation import Observation, Observer
 from search.service.steering import RESUME
+from search.study.finalists import enter_finalists
 from search.study.nearest import AtTheGate
 from search.study.trial_record import TrialRecord
 from search.worker.loop import BEATS_PER_LEASE
@@ -87,6 +88,7 @@ class Orchestrator:
         self._observers = observers
         self._beat_due = self._notes_due = self._sweep_due = self._observe_due = 0.0
         self._noted: set[int] = set()
+        self._settled = -1
         self._watch = GateWatch(board)
         self._id = board.register_worker(
             host=socket.gethostname(), pid=os.getpid(), device="none", note=NOTE
@@ -118,7 +120,7 @@ class Orchestrator:
             self.command, self.message = beat.command, beat.message
             self.failing = self.failing and self.command is not Command.RUN
             self._beat_due = now + self._search.service.lease_s / BEATS_PER_LEASE
-        counts = self._board.counts()
+        counts = self._counts()
         if warning := self._watch.look(counts):
             self.warning = warning
             log.warning("%s", warning)
@@ -133,10 +135,20 @@ class Orchestrator:
             self._observe_due = now + OBSERVE_EVERY_S
         return counts
 
+    def _counts(self) -> Counts:
+        """Whoever ends when all is done must not miss the finalists' runs: they are entered
+        before it is said."""
+        counts = self._board.counts()
+        if counts.over and counts.ended != self._settled:
+            self._settled = counts.ended
+            if enter_finalists(self._board, self._search):
+                counts = self._board.counts()
+        return counts
+
     def _observe(self, counts: Counts) -> None:
         seen = Observation(
             study=self._record.study_name,
-            state="done" if counts.done >= counts.budget else self.command.value,
+            state="done" if counts.over else self.command.value,
             message=self.message,
             counts=counts,
             ended=self._watch.ended,
@@ -157,7 +169,7 @@ class Orchestrator:
                 key: plain[key]
                 for key in ("done", "complete", "pruned", "running", "waiting", "failed")
             },
-            state="done" if counts.done >= counts.budget else self.command.value,
+            state="done" if counts.over else self.command.value,
             search_text=self._shown_text(),
             cut_down=self._search.cut_down,
             best=None if best is None else Best(number=best[0], value=best[1]),
@@ -167,9 +179,9 @@ class Orchestrator:
             noted = set()
             for trial in study.get_trials(deepcopy=False):
                 if trial.state.is_finished() and trial.number not in self._noted:
-                    text = trial_note(TrialRecord.of_frozen(trial))
-                    write_trial_note(study, trial_id_of(trial), text)
-                    if trial.state.name == "COMPLETE":
+                    record = TrialRecord.of_frozen(trial)
+                    write_trial_note(study, trial_id_of(trial), trial_note(record))
+                    if record.complete and record.repeats is None:
                         announce_export(study, trial_id=trial_id_of(trial), number=trial.number)
                     noted.add(trial.number)
             name_the_metric(study)
@@ -201,7 +213,7 @@ class Orchestrator:
         try:
             while not stop.count:
                 counts = self.tick()
-                if until_done and counts.done >= counts.budget:
+                if until_done and counts.over:
                     break
                 why = "" if told else ends.reached(self._board.best())
                 if why:

@@ -35,9 +35,15 @@ def time_left_s(counts: Counts, recent: Sequence[float], workers: int) -> float 
     """
     if not recent:
         return None
-    left = counts.budget - counts.done
+    left = counts.left
     left_trials = left - min(counts.running, left) / 2
     return sum(recent) / len(recent) * left_trials / max(workers, 1)
+
+
+def done_of(counts: Counts) -> str:
+    """`50/50 trials`, later `50/50 trials + 3/6 repeats`."""
+    repeats = f" + {counts.repeats_done}/{counts.repeats} repeats" if counts.repeats else ""
+    return f"{counts.done}/{counts.budget} trials{repeats}"
 
 
 def worker_line(row: WorkerRow, live: LiveTrials) -> str:
@@ -126,12 +132,13 @@ class SearchProgress:
             self._console.print(plain(f"WARNING: {warning}", "bold yellow"), soft_wrap=True)
             self._warned = warning
         alive = sum(row.state is WorkerState.ALIVE for row in workers)
-        ended = self._live_trials.ended(counts.done)
+        ended = self._live_trials.ended(counts.ended)
         left_s = time_left_s(counts, ended.seconds, alive)
         left = "" if left_s is None else f"about {duration(left_s)} left"
         facts = self._facts(counts, best)
         if self._live is not None:
-            self._bar.update(self._task, total=counts.budget, completed=counts.done, left=left)
+            total = counts.budget + counts.repeats
+            self._bar.update(self._task, total=total, completed=counts.ended, left=left)
             lines = [plain(facts)]
             if gate is not None:
                 lines.append(plain(gate.short()))
@@ -140,10 +147,10 @@ class SearchProgress:
             lines += [plain(f"  {worker_line(row, self._live_trials)}") for row in workers]
             lines += [plain(f"  {line}", "dim") for line in ended.newest]
             self._live.update(Group(self._bar, *lines))
-        elif counts.done != self._shown:
-            parts = [f"{counts.done}/{counts.budget} trials", facts, gate and gate.short(), left]
+        elif counts.ended != self._shown:
+            parts = [done_of(counts), facts, gate and gate.short(), left]
             self._console.print(plain("; ".join(p for p in parts if p)), soft_wrap=True)
-        self._shown = counts.done
+        self._shown = counts.ended
 
     @staticmethod
     def _facts(counts: Counts, best: tuple[int, float] | None) -> str:

@@ -30,6 +30,7 @@ from search.service.notify import Notifier, notified
 from search.service.supervision import RunPlan, SearchEnded, cut_down_line, dashboard, run_to_end
 from search.service.warm_start import with_first_trials
 from search.study.create import create_study
+from search.study.finalists import Finalists, winner_first
 from search.study.nearest import nearest, none_passed
 from search.study.saved import saved_hours
 from search.study.session import (
@@ -40,7 +41,7 @@ from search.study.session import (
     opened,
     state_dir,
 )
-from search.study.trial_record import TrialRecord, best_first
+from search.study.trial_record import TrialRecord
 from search.terminal import plain
 from search.worker.devices import gpu_count
 from search.worker.signals import StopRequest, stop_on_signals
@@ -181,9 +182,15 @@ def _conclude(session: Session, out: Path, *, stopped: bool, results: Console) -
     results.print(trial_table(trials, search))
     for line in summary_lines(trials, search):
         results.print(plain(line), soft_wrap=True)
-    ranked = best_first(trials)
+    ranked = winner_first(trials, search)
     if ranked:
-        BestFile.of_trial(ranked[0], search, study=study, saved=saved_hours(trials)).save(out)
+        BestFile.of_trial(
+            ranked[0],
+            search,
+            study=study,
+            saved=saved_hours(trials),
+            finalists=Finalists.of(trials, search.finalists),
+        ).save(out)
         results.print(plain(f"best configuration: {out.resolve()}"), soft_wrap=True)
     results.print(_report(session, out.with_name(REPORT_NAME)), soft_wrap=True)
     if stopped:

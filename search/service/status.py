@@ -8,6 +8,7 @@ from typing import Any
 from rich.console import Group, RenderableType
 
 from search.service.steering import RESUME
+from search.study.finalists import Finalists
 from search.study.nearest import best_at_the_gate
 from search.study.saved import saved_hours
 from search.study.session import Session
@@ -37,17 +38,18 @@ def snapshot(session: Session, *, trials: int | None = NEWEST) -> dict[str, Any]
     gate = best_at_the_gate(records.values())
     saved = saved_hours(records.values())
     shown = rows if trials is None else rows[len(rows) - min(trials, len(rows)) :]
-    done = counts.done >= counts.budget
+    again = Finalists.of(list(records.values()), session.search.finalists)
     return {
         "study": session.record.study_name,
         "title": session.search.title,
         "cut_down": session.search.cut_down,
-        "state": "done" if done and command is Command.RUN else command.value,
+        "state": "done" if counts.over and command is Command.RUN else command.value,
         "message": message,
         **asdict(counts),
         "best": None if best is None else {"trial": best[0], "global_tpe_score": best[1]},
         "gate": None if gate is None else gate.to_dict() | {"text": gate.short()},
         "saved": saved.to_dict() | {"text": saved.sentence()},
+        "finalists": None if again is None else again.to_dict() | {"text": again.sentence()},
         "workers": [_worker(row) for row in board.workers()],
         "trials": [_trial(row, records[row.number], session.search.names) for row in shown],
     }
@@ -84,8 +86,9 @@ def tables(view: dict[str, Any]) -> RenderableType:
         f"{view['study']}: {view['state']}"
         + (f" ({view['message']})" if view["message"] else "")
         + (f"; {RESUME}" if held else ""),
-        f"{view['done']} of {view['budget']} trials count: {view['complete']} complete, "
-        f"{view['pruned']} pruned; {view['running']} running, {view['waiting']} waiting, "
+        f"{view['done']} of {view['budget']} trials{_repeats(view)} count: "
+        f"{view['complete']} complete, {view['pruned']} pruned; "
+        f"{view['running']} running, {view['waiting']} waiting, "
         f"{view['failed']} failed",
         f"{view['attempts']} attempts: {view['lost']} lost, {view['failed_attempts']} failed, "
         f"{view['handed_back']} handed back, {view['late']} late results refused",
@@ -97,6 +100,8 @@ def tables(view: dict[str, Any]) -> RenderableType:
         lines.append(view["gate"]["text"])
     if view["saved"]["text"]:
         lines.append(view["saved"]["text"])
+    if view["finalists"] is not None:
+        lines.append(view["finalists"]["text"])
     if view["cut_down"]:
         lines.insert(1, "this is the cut-down search: its scores are not those of the full one")
     parts: list[RenderableType] = [plain("\n".join(lines))]
@@ -106,6 +111,10 @@ def tables(view: dict[str, Any]) -> RenderableType:
     if view["trials"]:
         parts += ["", _trials_table(view["trials"])]
     return Group(*parts)
+
+
+def _repeats(view: dict[str, Any]) -> str:
+    return f" + {view['repeats_done']} of {view['repeats']} repeats" if view["repeats"] else ""
 
 
 def _workers_table(workers: list[dict[str, Any]]) -> WideTable:

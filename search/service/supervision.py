@@ -111,7 +111,7 @@ def run_to_end(
         with SearchProgress(
             console=console,
             title=session.record.study_name,
-            done=session.board.counts().done,
+            done=session.board.counts().ended,
             live=LiveTrials(board=session.board, search=session.search, clock=time.monotonic),
         ) as progress:
             return _watch(
@@ -149,7 +149,7 @@ def _watch(
             gate=orchestrator.gate,
             warning=_paused(orchestrator) or orchestrator.warning,
         )
-        if counts.done >= counts.budget:
+        if counts.over:
             return ""
         if why := ends.reached(best):
             # Workers on other machines end too.
@@ -167,7 +167,7 @@ def _watch(
             )
         if pool.all_ended:
             raise SearchEnded(
-                f"every worker has ended with {counts.budget - counts.done} trials to go; "
+                f"every worker has ended with {counts.left} trials to go; "
                 "run the same command again to go on"
             )
         time.sleep(TICK_S)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from search.score.gate import threshold_text
-from search.study.trial_record import TrialRecord
+from search.study.trial_record import TrialRecord, searched
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,7 +78,7 @@ def nearest(trials: Iterable[TrialRecord]) -> TrialRecord | None:
     """
     measured = [
         (trial.verdict.gate.margin, -trial.number, trial)
-        for trial in trials
+        for trial in searched(trials)
         if trial.verdict is not None and trial.verdict.gate_accuracy is not None
     ]
     return max(measured, key=lambda row: row[:2])[2] if measured else None
@@ -110,7 +110,7 @@ def best_at_the_gate(trials: Iterable[TrialRecord]) -> AtTheGate | None:
 
 def none_passed(trials: Iterable[TrialRecord]) -> str:
     """Why there is no best configuration, in one sentence without its full stop."""
-    every = [trial for trial in trials if trial.state in ("complete", "pruned", "fail")]
+    every = [trial for trial in searched(trials) if trial.state in ("complete", "pruned", "fail")]
     found = nearest(every)
     gate = None if found is None else at_the_gate(found)
     if found is None or gate is None:

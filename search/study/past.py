@@ -78,6 +78,8 @@ class PastReader:
         return dict(self._gains)
 
     def _add(self, trial: TrialRecord, reports: Mapping[int, float]) -> None:
+        if trial.repeats is not None:
+            return
         if trial.complete and trial.value is not None:
             self._best_global = max(trial.value, self._best_global or trial.value)
         if trial.verdict is not None:

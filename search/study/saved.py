@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from search.study.trial_record import TrialRecord
+from search.study.trial_record import TrialRecord, searched
 from search.study.verdict import Ending, Verdict
 
 S_PER_HOUR = 3600.0
@@ -99,8 +99,8 @@ class SavedHours:
 
 
 def saved_hours(trials: Iterable[TrialRecord]) -> SavedHours:
-    """From the trials of a search, ended or not."""
-    every = [(trial, trial.verdict) for trial in trials if trial.verdict is not None]
+    """From the trials of a search, ended or not; runs of finalists are none of its cost."""
+    every = [(t, t.verdict) for t in searched(trials) if t.verdict is not None]
     complete = [verdict for trial, verdict in every if trial.complete]
     stopped = [verdict for trial, verdict in every if trial.state == "pruned"]
     ratio = _ratio(complete)

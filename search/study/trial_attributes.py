@@ -32,6 +32,9 @@ OUTCOME = "outcome"
 """The sentence; storage writes it too when it gives a trial up."""
 
 
+_REPEAT_OF, _REPEAT_RUN = "repeat_of", "repeat_run"
+
+
 def accuracy_key(dataset: str) -> str:
     """`accuracy_<set>`; the columns of a rehearsal's table are called the same."""
     return f"accuracy_{dataset}"
@@ -57,6 +60,33 @@ class MissingAttribute(LookupError):
     def __init__(self, name: str) -> None:
         super().__init__(name)
         self.name = name
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Repeat:
+    """What says that a trial is no point of the search but another one, run again.
+
+    Args:
+        trial: number of the trial that it repeats.
+        run: which of its new runs, from 1; added to the search's seed it is the training's.
+    """
+
+    trial: int
+    run: int
+
+    def to_flat(self) -> dict[str, int]:
+        return {_REPEAT_OF: self.trial, _REPEAT_RUN: self.run}
+
+    @classmethod
+    def of_flat(cls, flat: Mapping[str, Any]) -> Self | None:
+        """None for a trial that the search drew, or whose attributes were tampered with."""
+        trial, run = flat.get(_REPEAT_OF), flat.get(_REPEAT_RUN)
+        if type(trial) is not int or type(run) is not int or trial < 0 or run < 1:
+            return None
+        return cls(trial=trial, run=run)
+
+    def __str__(self) -> str:
+        return f"run {self.run} of finalist {self.trial}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,6 +120,7 @@ class TrialAttributes:
         attempt: the attempt that ended it, from 1.
         worker: that attempt's worker, its id.
         plain_path: why a GPU trained it step by step, by data set; empty where it did not.
+        repeat: the trial that it repeats; None for a point of the search.
     """
 
     verdict: Verdict
@@ -97,10 +128,16 @@ class TrialAttributes:
     attempt: int = 1
     worker: str = ""
     plain_path: Mapping[str, str] = field(default_factory=dict)
+    repeat: Repeat | None = None
 
     def to_flat(self) -> dict[str, Any]:
         """As Optuna stores them, in the order in which they are worth reading."""
-        flat = {OUTCOME: self.verdict.outcome, "ending": self.verdict.ending.value}
+        outcome = self.verdict.outcome
+        if self.repeat is not None:
+            outcome = f"{self.repeat}: {outcome}"
+        flat: dict[str, Any] = {OUTCOME: outcome, "ending": self.verdict.ending.value}
+        if self.repeat is not None:
+            flat |= self.repeat.to_flat()
         return flat | _flat_verdict(self.verdict) | self._flat_facts()
 
     def _flat_facts(self) -> dict[str, Any]:
@@ -142,6 +179,7 @@ class TrialAttributes:
             attempt=read.whole("attempt"),
             worker=read.text("worker"),
             plain_path=flat.get(_PLAIN_PATH, {}),
+            repeat=Repeat.of_flat(flat),
         )
 
 

@@ -9,7 +9,12 @@ from typing import TYPE_CHECKING, Any, Protocol, Self
 
 from nkat_errors import BadInput
 from search.study.epochs import EpochValue, epoch_values
-from search.study.trial_attributes import OUTCOME, MissingAttribute, TrialAttributes
+from search.study.trial_attributes import (
+    OUTCOME,
+    MissingAttribute,
+    Repeat,
+    TrialAttributes,
+)
 from search.study.verdict import Verdict
 
 if TYPE_CHECKING:
@@ -46,6 +51,7 @@ class TrialRecord:
         attributes: None for a trial that has not ended, was given up, or was told by others.
         missing: then, the first attribute that it lacks.
         reports: what it reported while it was trained, by step (`epoch_values`).
+        repeats: the finalist that it runs again; None for a point of the search.
     """
 
     number: int
@@ -56,6 +62,7 @@ class TrialRecord:
     attributes: TrialAttributes | None = None
     missing: str = OUTCOME
     reports: Mapping[int, float] = field(default_factory=dict)
+    repeats: Repeat | None = None
 
     @classmethod
     def of(cls, row: TrialRowLike) -> Self:
@@ -98,6 +105,7 @@ class TrialRecord:
             attributes=attributes,
             missing=missing,
             reports=reports,
+            repeats=Repeat.of_flat(flat),
         )
 
     @property
@@ -128,9 +136,19 @@ class TrialRecord:
         return self.attributes
 
 
+def searched(trials: Iterable[TrialRecord]) -> list[TrialRecord]:
+    """The points of the search: what is counted, compared and learned from.
+
+    Runs of finalists are left out.  They tell nothing about another point, and among the
+    best they would be a second draw for those that have one already.
+    """
+    return [trial for trial in trials if trial.repeats is None]
+
+
 def best_first(trials: Iterable[TrialRecord]) -> list[TrialRecord]:
-    """The complete trials, best Global TPE score first, earlier ones first among equals."""
+    """The complete trials of the search, best Global TPE score first, earlier ones first
+    among equals."""
     return sorted(
-        (trial for trial in trials if trial.complete),
+        (trial for trial in searched(trials) if trial.complete),
         key=lambda trial: (-(trial.value or 0.0), trial.number),
     )

@@ -19,6 +19,7 @@ from search.objective.messages import (
     PlainPath,
     Saved,
 )
+from search.study.trial_attributes import Repeat
 from search.worker.recorder import Recorder
 from storage.board import Board
 from storage.checkpoints import CheckpointStore
@@ -53,8 +54,9 @@ class TrialAttempt:
         set_trouble: Callable[[str], None],
     ) -> None:
         self.claim = claim
+        self.repeat = Repeat.of_flat(claim.user_attrs)
         self._board = board
-        self._recorder = Recorder(board=board, claim=claim)
+        self._recorder = Recorder(board=board, claim=claim, repeat=self.repeat)
         self._checkpoints = checkpoints
         self._clock = clock
         self._set_trouble = set_trouble

@@ -19,7 +19,8 @@ from search.file.search_file import SearchFile
 from search.logs import set_log_context
 from search.objective.judge import infeasible
 from search.objective.messages import Event, Failed, Finished, Job, Ready, Stop, Stopped
-from search.study.past import PastReader
+from search.study.finalists import enter_finalists
+from search.study.past import Past, PastReader
 from search.worker.attempt import TrialAttempt
 from search.worker.child import ChildSettings
 from search.worker.child_handle import Died
@@ -192,7 +193,8 @@ class Worker:
         claim = self._board.claim(self._id, self._sampler)
         if isinstance(claim, NoWork):
             if claim.reason == "done":
-                return Ending.SEARCH_DONE
+                # Others may have entered the finalists' runs since the claim was answered.
+                return None if enter_finalists(self._board, self._search) else Ending.SEARCH_DONE
             if claim.reason == "stopped":
                 return Ending.SEARCH_STOPPED
             self._idle_until = self._clock() + IDLE_POLL_S
@@ -216,11 +218,14 @@ class Worker:
         if why is not None:
             self._handle(Finished(verdict=infeasible(self._search, why), facts=None))
             return None
+        repeat = self._attempt.repeat
         job = Job(
             trial_number=claim.number,
             attempt=claim.attempt,
             params=params,
-            past=self._past.read(self._board.ended_trials()),
+            # A finalist's run goes to its end: cut short it would have no score to compare.
+            past=self._past.read(self._board.ended_trials()) if repeat is None else Past(),
+            run=0 if repeat is None else repeat.run,
         )
         if not self._child.send(job):
             log.warning("the training process was gone when its job came")

@@ -12,6 +12,7 @@ from uuid import UUID
 from optuna.trial import TrialState
 
 from search.objective.messages import EpochDone, Finished, PlainPath, Saved
+from search.study.trial_attributes import Repeat
 from storage.board import Board
 from storage.records import Claim
 
@@ -22,11 +23,13 @@ class Recorder:
     Args:
         board: the study's board.
         claim: the trial, its ticket and its token.
+        repeat: the finalist that it runs again, if it does.
     """
 
-    def __init__(self, *, board: Board, claim: Claim) -> None:
+    def __init__(self, *, board: Board, claim: Claim, repeat: Repeat | None) -> None:
         self._board = board
         self._claim = claim
+        self._repeat = repeat
         self._reported = set(claim.reported_steps)
         self._plain_path: dict[str, str] = {}
 
@@ -67,7 +70,10 @@ class Recorder:
             state=TrialState.COMPLETE if verdict.complete else TrialState.PRUNED,
             value=verdict.value,
             user_attrs=event.attributes(
-                attempt=self._claim.attempt, worker=str(worker), plain_path=self._plain_path
+                attempt=self._claim.attempt,
+                worker=str(worker),
+                plain_path=self._plain_path,
+                repeat=self._repeat,
             ),
             constraints=verdict.constraints,
         )

@@ -23,7 +23,13 @@ from storage.board import Board
 from storage.checkpoints import CheckpointStore
 from storage.engine import shown
 from storage.optuna_internals import expected_revision, found_revision
-from storage.schema import check_versions, ensure_schema, newest_version, our_version
+from storage.schema import (
+    check_versions,
+    ensure_schema,
+    newest_version,
+    our_version,
+    wait_for_schema,
+)
 from storage.searches import list_searches
 
 RELEASED = "its search was restored from a backup"
@@ -60,6 +66,7 @@ def make_backup(engine: Engine, path: Path, *, checkpoint_folder: Path | None) -
             cannot be written, no pg_dump for this server.
     """
     check_versions(engine)
+    wait_for_schema(engine, timeout_s=0)
     searches = list_searches(engine)
     if not searches:
         raise BadInput(f"there is no search in {shown(engine.url)}, so nothing to back up")

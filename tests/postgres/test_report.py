@@ -31,12 +31,14 @@ from report_searches import (
 from sqlalchemy import Engine, text
 
 from nkat_errors import BadInput
+from search.file.sections import FinalistsSection
 from search.objective.judge import Judge
 from search.report import words
 from search.report.collected import Collected, Kind, collect
 from search.report.page import Report, render
 from search.report.verdict import summarise
 from search.score.explain import SOURCE_TARGETS, TARGET
+from search.study.finalists import enter_finalists
 from search.study.past import Past
 from search.study.saved import saved_hours
 from search.study.session import opened
@@ -413,3 +415,22 @@ def fill(engine: Engine, one: Told, trials: int) -> None:
             ),
             {"study": one.search.study, "worker": one.worker},
         )
+
+
+def test_finalists_are_a_sentence_and_no_points(engine: Engine, database_url: str) -> None:
+    search = replace(report_search(trials=2), finalists=FinalistsSection(count=1, runs=2))
+    with told(engine, search) as one:
+        best = one.end(GOOD)
+        one.end({"cifar10": 0.5})
+        before = collected(database_url)
+        assert enter_finalists(one.board, search) == 2
+        half = one.end(GOOD | {"mnist": 0.97})
+        assert collected(database_url).finalists is not None
+        one.end(GOOD | {"mnist": 0.96})
+    data = collected(database_url)
+    assert (data.trials, data.frozen, data.budget) == (before.trials, before.frozen, 2)
+    assert (data.curves, half) == (before.curves, 2)
+    (sentence,) = [one for one in summarise(data).sentences if "finalist" in one]
+    assert sentence.startswith(f"Of 1 finalist, each run 2 more times, trial {best} wins: mean")
+    assert sentence in ParsedPage(render(data)).text["verdict"]
+    assert sentence.endswith("100 %.")

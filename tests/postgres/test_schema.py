@@ -177,6 +177,7 @@ def test_tables_of_an_older_version_are_said_and_brought_up_to_date(database_url
     engine = make_engine(database_url)
     with engine.begin() as connection:
         connection.execute(sa.text("ALTER TABLE nkat_attempt DROP COLUMN images_per_s"))
+        connection.execute(sa.text("ALTER TABLE nkat_ticket DROP COLUMN repeats"))
         connection.execute(sa.text("DELETE FROM nkat_schema WHERE version >= 2"))
     with pytest.raises(SchemaMissing, match="its tables are those of an older nkat-search"):
         wait_for_schema(engine, 0.0)

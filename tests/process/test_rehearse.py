@@ -9,6 +9,7 @@ import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from sqlalchemy import Engine, text
 
 from search.file.load import parse_search_text
 from search.file.search_file import SearchFile
+from search.file.sections import FinalistsSection
 from search.objective.simulated_trainer import Rehearsal
 from search.rehearsal.faults import parse_rates
 from search.rehearsal.promises import Promise, Silence, check_promises
@@ -109,6 +111,19 @@ def test_every_fault_fires_and_every_promise_holds(folder: Path) -> None:
     assert report["trials"] == 30
     assert report["folder"] is None  # nothing to look at, so nothing is left
     assert not list(folder.glob("nkat-rehearsal-*"))
+
+
+def test_finalists_are_run_again_and_it_ends_exactly(folder: Path) -> None:
+    with (folder / "search.yaml").open("a") as file:
+        file.write("finalists: {count: 3, runs: 2}\n")
+    faults = ["--faults", "kill=0.2,term=0.2,kill_child=0.2", "--lease-s", "2"]
+    options = ["--trials", "8", "--workers", "3", "--seed", "2", "--epoch-s", "0.02", *faults]
+    code, report, messages = rehearse(folder, *options)
+    assert code == 0, messages
+    budget = report["promises"][0]
+    assert budget["text"] == "exactly 8 trials + 6 repeats count"
+    assert budget["counts"].endswith(" + 6 repeats = 14")
+    assert report["trials"] == 8
 
 
 @pytest.mark.slow
@@ -231,6 +246,10 @@ def rehearsed(database_url: str, tmp_path: Path) -> Iterator[Rehearsed]:
 def test_each_promise_can_be_found_broken(rehearsed: Rehearsed) -> None:
     """One study, tampered with and put right again, so that each finding is its own."""
     assert rehearsed.broken() == []
+    plain = rehearsed.search
+    rehearsed.search = replace(plain, finalists=FinalistsSection())
+    assert rehearsed.broken() == [1]  # nobody ran its finalists
+    rehearsed.search = plain
     assert rehearsed.broken(Silence(lease_s=2.0, longest_s=9.0)) == [2]
 
     rehearsed.sql("UPDATE nkat_attempt SET first_stage = '1', stage = '2'")

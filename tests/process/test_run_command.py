@@ -87,10 +87,15 @@ def test_a_whole_search_ends_with_a_best_yaml_that_trains_to_the_same_scores(
     assert trained["recorded_global_tpe_score"] == pytest.approx(best.scores.global_tpe_score)
     assert trained["global_tpe_score"] == pytest.approx(best.scores.global_tpe_score)
 
-    # Typed again, a finished search only shows its table.
+    # Typed again, a finished search only shows its table; here it runs its best trial again.
+    (folder / "search.yaml").write_text(SEARCH + "finalists: {count: 1, runs: 2}\n")
     repeated = nkat(*run, folder=folder, storage=database_url)
     assert repeated.returncode == 0, repeated.stderr
-    assert load_best(folder / "best.yaml").params == best.params
+    again_best = load_best(folder / "best.yaml")
+    assert (again_best.params, again_best.scores) == (best.params, best.scores)
+    assert again_best.finalists is not None
+    assert [one.trial for one in again_best.finalists.ranked] == [best.provenance.trial]
+    assert f"trial {best.provenance.trial} wins" in " ".join(repeated.stdout.split())
 
     # A second study begins with what the first one found, and ends with it.
     (folder / "best.yaml").rename(folder / "first.yaml")

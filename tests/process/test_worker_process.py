@@ -23,8 +23,11 @@ from process_helpers import (
     wait_for,
 )
 
+from search.file.sections import BoundSection, FinalistsSection
 from search.objective.simulated_trainer import Rehearsal
 from search.space import Choices, Space
+from search.study.finalists import Finalists
+from search.study.trial_record import TrialRecord
 from storage.embedded import EmbeddedPostgres
 from storage.engine import make_engine
 from storage.states import Attempt
@@ -75,6 +78,31 @@ def test_a_log_in_json_names_worker_trial_and_attempt(database_url: str, tmp_pat
     assert {line["worker"] for line in lines} == {worker}
     assert "trial" not in lines[-1]
     assert lines[-1]["message"] == "the search is done"
+
+
+def test_workers_alone_run_the_finalists_to_their_end(database_url: str, tmp_path: Path) -> None:
+    search = replace(
+        search_file(trials=5),
+        finalists=FinalistsSection(count=2, runs=2),
+        # What trials of the search are held to, a finalist's run is not.
+        bound=BoundSection(kind="best_seen", slack=0.0, after=1),
+    )
+    with service(database_url, tmp_path, search, QUICK) as tested:
+        workers = [tested.start() for _ in range(2)]
+        for worker in workers:
+            assert worker.wait(60) == 0
+        counts = tested.board.counts()
+        assert (counts.done, counts.repeats, counts.repeats_done) == (5, 4, 4)
+        trials = [TrialRecord.of(row) for row in tested.board.trials()]
+        found = Finalists.of(trials, search.finalists)
+        assert found is not None
+        assert len(found.ranked) == 2
+        assert found.winner is not None
+        assert found.deviation is not None
+        assert found.deviation > 0  # each run had a seed of its own
+        best = tested.board.best()
+        assert best is not None
+        assert best[0] in {one.trial for one in found.ranked}
 
 
 def test_sigterm_saves_and_hands_the_trial_back(database_url: str, tmp_path: Path) -> None:

@@ -274,16 +274,16 @@ def test_a_foreign_trial_cannot_be_exported():
 
 def test_choosing_trials():
     assert [t.number for t in best_first(TRIALS)] == [2, 1]
-    assert [t.number for t in pick(TRIALS, number=None, top=5)] == [2, 1]
-    assert [t.number for t in pick(TRIALS, number=1, top=1)] == [1]
+    assert [t.number for t in pick(TRIALS, SEARCH, number=None, top=5)] == [2, 1]
+    assert [t.number for t in pick(TRIALS, SEARCH, number=1, top=1)] == [1]
     with pytest.raises(BadInput, match="trial 0 is pruned, not complete: failed the gate"):
-        pick(TRIALS, number=0, top=1)
+        pick(TRIALS, SEARCH, number=0, top=1)
     with pytest.raises(BadInput, match="trial 99 does not exist"):
-        pick(TRIALS, number=99, top=1)
+        pick(TRIALS, SEARCH, number=99, top=1)
     with pytest.raises(BadInput, match=r"no best configuration yet: .* export --nearest"):
-        pick([TRIALS[0]], number=None, top=1)
+        pick([TRIALS[0]], SEARCH, number=None, top=1)
     with pytest.raises(BadInput, match="none of 0 ended trials was trained"):
-        pick([TRIALS[4]], number=None, top=1)
+        pick([TRIALS[4]], SEARCH, number=None, top=1)
     assert pick_nearest([TRIALS[0], TRIALS[4]]) is TRIALS[0]
     with pytest.raises(BadInput, match="trial 2 is complete"):
         pick_nearest(TRIALS)

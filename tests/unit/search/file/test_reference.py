@@ -6,7 +6,8 @@ import re
 from pathlib import Path
 
 from search.file.reference import SECTIONS, reference_text
-from search.file.sections import MODEL_FIELDS, TRAIN_FIELDS, FileSections, ServiceSection
+from search.file.sections import MODEL_FIELDS, TRAIN_FIELDS, FileSections
+from search.file.service_section import ServiceSection
 
 PAGE = Path(__file__).parents[4] / "docs" / "search-file.md"
 

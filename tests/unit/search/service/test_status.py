@@ -13,6 +13,7 @@ COUNTS = {
     "budget": 50, "done": 11, "leased": 2, "open": 37, "complete": 1, "pruned": 10, "running": 2,
     "waiting": 0, "failed": 1, "attempts": 14, "retries": 1, "lost": 1, "failed_attempts": 1,
     "handed_back": 0, "closed": 0, "late": 0, "failure_rate": 0.1,
+    "repeats": 0, "repeats_done": 0,
 }  # fmt: skip
 GATE = AtTheGate(
     trial=3, dataset="cifar10", score=0.5560, threshold=0.6, accuracy=0.7351,
@@ -39,6 +40,9 @@ def view(outcome: str) -> dict[str, Any]:
         "best": {"trial": 1234, "global_tpe_score": 0.6789},
         "gate": GATE.to_dict() | {"text": GATE.short()},
         "saved": {"text": "stopping early saved 0.100 device-hours"},
+        "finalists": {"text": "finalists: 2 of 6 new runs have ended"},
+        "repeats": 6,
+        "repeats_done": 2,
         "workers": [],
         "trials": [row, row | {"number": 7, "state": "FAIL", "user_attrs": {}, "reason": "[red]"}],
     }
@@ -60,3 +64,5 @@ def test_outcomes_are_text_and_numbers_are_whole() -> None:
         assert number in text
     assert "best gate margin -0.0440 (trial 3: accuracy 0.7351, needs 0.7933)" in text
     assert "stopping early saved 0.100 device-hours" in text
+    assert "11 of 50 trials + 2 of 6 repeats count" in text
+    assert "finalists: 2 of 6 new runs have ended" in text
