@@ -30,6 +30,7 @@ from search.service.observation import Observation, Observer
 from search.service.steering import RESUME
 from search.study.nearest import AtTheGate
 from search.study.trial_record import TrialRecord
+from search.trackers.address import without_login
 from search.worker.loop import BEATS_PER_LEASE
 from search.worker.signals import StopRequest
 from storage.board import Board
@@ -179,9 +180,12 @@ class Orchestrator:
         self._noted |= self._board.with_study("notes", write)
 
     def _shown_text(self) -> str:
-        """The search file without the webhook's address, which is as good as a password."""
-        text, secret = self._record.search_text, self._search.service.notify
-        return text if secret is None else text.replace(secret, "(hidden)")
+        """The search file without its passwords: the webhook's address is as good as one, and
+        a tracker's may hold one."""
+        text, service = self._record.search_text, self._search.service
+        for address in service.trackers:
+            text = text.replace(address, without_login(address))
+        return text if service.notify is None else text.replace(service.notify, "(hidden)")
 
     def run(
         self,

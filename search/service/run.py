@@ -28,6 +28,7 @@ from search.service.live_report import LiveReport
 from search.service.metrics_endpoint import metrics_served
 from search.service.notify import Notifier, notified
 from search.service.supervision import RunPlan, SearchEnded, cut_down_line, dashboard, run_to_end
+from search.service.tracking import asked_for, tracked
 from search.service.warm_start import with_first_trials
 from search.study.create import create_study
 from search.study.nearest import nearest, none_passed
@@ -62,6 +63,7 @@ class RunOptions:
     metrics_port: int | None
     metrics_host: str
     notify: str | None
+    trackers: Sequence[str]
     log_format: LogFormat
     force_new: bool
     synthetic: bool
@@ -89,6 +91,7 @@ def run_search(options: RunOptions, *, notes: Console, results: Console) -> int:
     for line in (f"search file: {path}", cut_down_line(search), *search.warnings):
         if line:
             notes.print(plain(line), soft_wrap=True)
+    trackers = asked_for(options.trackers, search)
     settled = settle(search, data_dir=options.data_dir, tell=lambda line: notes.print(plain(line)))
     for note in settled.notes:
         notes.print(plain(f"NOTE: {note}", "bold yellow"), soft_wrap=True)
@@ -139,7 +142,10 @@ def run_search(options: RunOptions, *, notes: Console, results: Console) -> int:
                     path=options.out.with_name(REPORT_NAME),
                     clock=time.monotonic,
                 )
-                with _told(notifier):
+                with (
+                    tracked(trackers, record=session.record, search=session.search) as tracking,
+                    _told(notifier),
+                ):
                     why = run_to_end(
                         plan,
                         session,
@@ -147,7 +153,11 @@ def run_search(options: RunOptions, *, notes: Console, results: Console) -> int:
                         console=notes,
                         page=page,
                         report=report,
-                        observers=[one.observe for one in (metrics, notifier) if one is not None],
+                        observers=[
+                            one.observe
+                            for one in (metrics, notifier, *tracking)
+                            if one is not None
+                        ],
                     )
             if why:
                 notes.print(plain(f"ended early: {why}; the same command goes on"), soft_wrap=True)
