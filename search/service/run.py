@@ -26,6 +26,7 @@ from search.report.page import REPORT_NAME, Report
 from search.service.ends import Ends, parse_duration
 from search.service.live_report import LiveReport
 from search.service.metrics_endpoint import metrics_served
+from search.service.next_steps import next_steps
 from search.service.notify import Notifier, notified
 from search.service.supervision import RunPlan, SearchEnded, cut_down_line, dashboard, run_to_end
 from search.service.tracking import asked_for, tracked
@@ -40,6 +41,7 @@ from search.study.session import (
     only_run,
     opened,
     state_dir,
+    storage_url,
 )
 from search.study.trial_record import TrialRecord, best_first
 from search.terminal import plain
@@ -161,7 +163,7 @@ def run_search(options: RunOptions, *, notes: Console, results: Console) -> int:
                     )
             if why:
                 notes.print(plain(f"ended early: {why}; the same command goes on"), soft_wrap=True)
-            return _conclude(session, options.out, stopped=bool(stop), results=results)
+            return _conclude(session, options, stopped=bool(stop), results=results)
 
 
 @contextmanager
@@ -184,8 +186,9 @@ def all_synthetic(search: SearchFile) -> SearchFile:
     return replace(search, datasets=entries)
 
 
-def _conclude(session: Session, out: Path, *, stopped: bool, results: Console) -> int:
-    """The table, the sentences, best.yaml or nearest.yaml."""
+def _conclude(session: Session, options: RunOptions, *, stopped: bool, results: Console) -> int:
+    """The table, the sentences, best.yaml or nearest.yaml, what to type next."""
+    out = options.out
     trials = [TrialRecord.of(row) for row in session.board.trials()]
     search, study = session.search, session.record.study_name
     results.print(trial_table(trials, search))
@@ -202,6 +205,14 @@ def _conclude(session: Session, out: Path, *, stopped: bool, results: Console) -
         results.print(plain("stopped; the same command goes on where it stopped"))
         return EXIT_INTERRUPTED
     if ranked:
+        for line in next_steps(
+            out,
+            study=study,
+            data_dir=options.data_dir,
+            state_dir=options.state_dir,
+            storage=storage_url(options.storage) is not None,
+        ):
+            results.print(plain(line), soft_wrap=True)
         return 0
     written, found = "", nearest(trials)
     if found is not None:
