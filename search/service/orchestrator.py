@@ -14,7 +14,7 @@ from dataclasses import asdict
 
 import optuna
 
-from search.dashboard.artifacts import announce_export
+from search.dashboard.artifacts import announce_export, announce_report
 from search.dashboard.notes import (
     Best,
     name_the_metric,
@@ -174,6 +174,7 @@ class Orchestrator:
                         announce_export(study, trial_id=trial_id_of(trial), number=trial.number)
                     noted.add(trial.number)
             name_the_metric(study)
+            announce_report(study)
             write_study_note(study, page)
             return noted
 
