@@ -2,7 +2,7 @@
 
 optuna-dashboard does not wrap a trial's attributes, which makes the page as wide as the
 longest one.  A few rules of style, put into its one page, let them wrap; on a phone, where its
-cards have no room beside each other, every page is one and a half windows wide.  The rules name
+cards have no room beside each other, every page is as wide as the list of studies needs.  The rules name
 only what Material UI calls its parts: where a later version has others, they do nothing.
 """
 
@@ -31,7 +31,7 @@ DASHBOARD = "/dashboard"
 FIT = """
 .MuiBox-root { min-width: 0 }
 main .MuiTypography-body1 { white-space: normal; overflow-wrap: anywhere }
-@media (max-width: 640px) { main { min-width: 580px } }
+@media (max-width: 640px) { main.MuiBox-root { min-width: 800px } }
 """
 KEPT_S = {WORKERS: 2.0, REPORT: 30.0}
 """A page is made once in so long, however many look at it."""

@@ -93,10 +93,10 @@ def _progress(data: Collected) -> str:
         rest = f"; {words.count(later, 'later one')} did not beat it" if later else ""
         return f"The first complete trial, {first.number}, is the best one{rest}."
     after = sum(trial.number > best.number for trial in complete)
+    rest = f"; {words.count(after, 'complete trial')} since then did not improve it" if after else ""
     return (
         f"The best score rose from {words.score(first.value or 0.0)} (trial {first.number}) to "
-        f"{words.score(best.value or 0.0)} (trial {best.number}); "
-        f"{words.count(after, 'complete trial')} since then did not improve it."
+        f"{words.score(best.value or 0.0)} (trial {best.number}){rest}."
     )
 
 

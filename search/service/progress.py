@@ -71,6 +71,9 @@ class SearchProgress:
         title: what runs.
         done: trials that count already.
         live: what trials under way have reached.
+
+    Attributes:
+        frame: what a terminal shows now.
     """
 
     def __init__(self, *, console: Console, title: str, done: int, live: LiveTrials) -> None:
@@ -80,6 +83,7 @@ class SearchProgress:
         self._shown = done
         self._warned = ""
         self._cost_told = False
+        self.frame = Group()
         self._bar = Progress(
             TextColumn("{task.description}", markup=False),
             BarColumn(),
@@ -160,7 +164,8 @@ class SearchProgress:
                 lines.append(plain(ended.saved))
             lines += [plain(f"  {worker_line(row, self._live_trials)}") for row in workers]
             lines += [plain(f"  {line}", "dim") for line in ended.newest]
-            self._live.update(Group(self._bar, *lines))
+            self.frame = Group(self._bar, *lines)
+            self._live.update(self.frame)
         elif counts.done != self._shown:
             parts = [f"{counts.done}/{counts.budget} trials", facts, gate and gate.short(), left]
             self._console.print(plain("; ".join(p for p in parts if p)), soft_wrap=True)

@@ -153,7 +153,7 @@ def test_the_study_note_holds_counts_and_search_file(pages: Pages, served: Serve
     assert "cut-down" in text
 
 
-@pytest.mark.parametrize(("width", "widest"), [(1280, 1280), (390, 660)])
+@pytest.mark.parametrize(("width", "widest"), [(1280, 1280), (390, 870)])
 def test_no_page_is_wider_than_its_cards(
     pages: Pages, served: Served, width: int, widest: int
 ) -> None:
