@@ -24,7 +24,7 @@ from search.service.progress import SearchProgress
 from search.study.session import database, opened
 from storage.embedded.folders import holds_database
 
-TRIALS, SHOWN_AT, WORKERS, EPOCHS = 50, 14, 4, 12
+TRIALS, SHOWN_AT, WORKERS, EPOCHS = 50, 26, 4, 12
 LONGEST_S = 180.0
 COLUMNS = 104
 
@@ -37,9 +37,11 @@ def main() -> None:
         folder = Path(name)
         folder.chmod(0o755)  # under root, Postgres runs as another user
         rehearsal = subprocess.Popen(
-            [sys.executable, "-m", "search", "rehearse", "--keep", str(folder)]
-            + ["--trials", str(TRIALS), "--workers", str(WORKERS), "--seed", "3"]
-            + ["--epochs", str(EPOCHS), "--epoch-s", "0.3"],
+            [
+                *(sys.executable, "-m", "search", "rehearse", "--keep", str(folder)),
+                *("--trials", str(TRIALS), "--workers", str(WORKERS), "--seed", "3"),
+                *("--epochs", str(EPOCHS), "--epoch-s", "0.3"),
+            ],
             stderr=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
         )

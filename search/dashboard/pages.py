@@ -2,8 +2,9 @@
 
 optuna-dashboard does not wrap a trial's attributes, which makes the page as wide as the
 longest one.  A few rules of style, put into its one page, let them wrap; on a phone, where its
-cards have no room beside each other, every page is as wide as the list of studies needs.  The rules name
-only what Material UI calls its parts: where a later version has others, they do nothing.
+cards have no room beside each other, every page is as wide as the list of studies needs.  The
+rules name only what Material UI calls its parts: where a later version has others, they do
+nothing.
 """
 
 from __future__ import annotations
