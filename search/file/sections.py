@@ -275,8 +275,8 @@ class ServiceSection(Section):
         "when the search ends, pauses or finds a new best trial (option --notify); whoever reads "
         "the database reads it",
     )
-    trackers: Annotated[tuple[TrackerAddress, ...], Field(strict=False)] = Field(
-        default=(),
+    trackers: Annotated[tuple[TrackerAddress, ...], Field(strict=False)] | None = Field(
+        default=None,
         description="experiment trackers that `run` and `orchestrate` write each ended trial to: "
         "tensorboard:FOLDER, mlflow:FOLDER or mlflow:URI (option --tracker)",
     )

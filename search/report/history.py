@@ -77,10 +77,11 @@ def history(data: Collected) -> Figure:
         f"(stopped at the gate or before) and triangles (by the bound): local TPE score "
         f"reached on {data.gate_title}.  Strokes at the foot: no score."
     )
+    ended = words.capital(f"of {data.ended:,} ended, {counts}")
     return Figure(
         key="history",
         title=title,
-        sentence=f"{words.capital(f'of {data.ended:,} ended, {counts}')}  {_progress(data)}{_given(data)}",
+        sentence=f"{ended}  {_progress(data)}{_given(data)}",
         panels=(Panel(svg=plot.svg(alt), caption=caption),),
     )
 

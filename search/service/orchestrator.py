@@ -184,7 +184,7 @@ class Orchestrator:
         """The search file without its passwords: the webhook's address is as good as one, and
         a tracker's may hold one."""
         text, service = self._record.search_text, self._search.service
-        for address in service.trackers:
+        for address in service.trackers or ():
             text = text.replace(address, without_login(address))
         return text if service.notify is None else text.replace(service.notify, "(hidden)")
 

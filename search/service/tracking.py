@@ -125,7 +125,9 @@ def asked_for(given: Sequence[str], search: SearchFile) -> tuple[Address, ...]:
     Raises:
         BadInput: an address cannot be read, or its package is not installed.
     """
-    return tuple(Address.of(text) for text in dict.fromkeys(given or search.service.trackers))
+    return tuple(
+        Address.of(text) for text in dict.fromkeys(given or search.service.trackers or ())
+    )
 
 
 @contextmanager

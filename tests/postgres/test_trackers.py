@@ -166,7 +166,8 @@ def test_a_tracker_that_fails_warns_once_and_is_made_up_for(
     "address", ["wandb:here", "tensorboard:", "runs", "tensorboard:http://x/"]
 )
 def test_what_is_no_address_is_bad_input(address: str) -> None:
-    text = report_search().to_yaml().replace("trackers: []", f"trackers: ['{address}']")
+    text = report_search().to_yaml()
+    text = text.replace("service:\n", f"service:\n  trackers: ['{address}']\n")
     with pytest.raises(BadInput, match=r"service\.trackers\[0\] = .*: must be tensorboard:FOLDER"):
         parse_search_text(text)
     with pytest.raises(BadInput, match=r"--tracker .*: must be tensorboard:FOLDER"):
@@ -184,7 +185,8 @@ def test_orchestrate_takes_them_from_the_search_file_and_hides_a_login(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     places = "trackers: ['tensorboard:tb', 'mlflow:http://u:word@127.0.0.1:9/']"
-    text = report_search(trials=1).to_yaml().replace("trackers: []", places)
+    text = report_search(trials=1).to_yaml()
+    text = text.replace("service:\n", f"service:\n  {places}\n")
     with told(engine, parse_search_text(text)) as one:
         one.end(GOOD)
         record = load_search(engine)
