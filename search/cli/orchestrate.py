@@ -50,6 +50,17 @@ NotifyOption = Annotated[
     ),
 ]
 
+TrackerOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--tracker",
+        metavar="KIND:PLACE",
+        help="Experiment tracker that every ended trial is written to: tensorboard:FOLDER, "
+        "mlflow:FOLDER or mlflow:URI; may be given again (default: service.trackers of the search "
+        "file, else none).  Needs the extra of that name: pip install 'nkat-search[mlflow]'.",
+    ),
+]
+
 
 def register(app: typer.Typer) -> None:
     app.command("orchestrate")(orchestrate)
@@ -80,6 +91,7 @@ def orchestrate(
     metrics_port: MetricsPortOption = None,
     metrics_host: MetricsHostOption = "127.0.0.1",
     notify: NotifyOption = None,
+    tracker: TrackerOption = None,
     log_format: LogFormatOption = LogFormat.TEXT,
 ) -> int:
     """Watch over a search: give lost trials to other workers, pause a search whose
@@ -98,6 +110,7 @@ def orchestrate(
     from search.service.metrics_endpoint import metrics_served
     from search.service.notify import notified
     from search.service.orchestrator import Orchestrator
+    from search.service.tracking import asked_for, tracked
     from search.study.session import checkpoint_dir as find_checkpoint_dir
     from search.study.session import database, opened
     from search.worker.signals import StopRequest, stop_on_signals
@@ -121,6 +134,11 @@ def orchestrate(
             port=session.search.service.metrics_port if metrics_port is None else metrics_port,
         ) as metrics,
         notified(notify or session.search.service.notify) as notifier,
+        tracked(
+            asked_for(tracker or (), session.search),
+            record=session.record,
+            search=session.search,
+        ) as trackers,
     ):
         if resume:
             session.board.set_state("run")
@@ -133,6 +151,6 @@ def orchestrate(
             record=session.record,
             checkpoints=session.checkpoints(find_checkpoint_dir(checkpoint_dir, state_dir)),
             clock=time.monotonic,
-            observers=[one.observe for one in (metrics, notifier) if one is not None],
+            observers=[one.observe for one in (metrics, notifier, *trackers) if one is not None],
         ).run(stop=stop, until_done=until_done, ends=ends, sleep=time.sleep)
     return 0

@@ -19,7 +19,12 @@ from search.cli.common import (
     note_console,
     out_console,
 )
-from search.cli.orchestrate import MetricsHostOption, MetricsPortOption, NotifyOption
+from search.cli.orchestrate import (
+    MetricsHostOption,
+    MetricsPortOption,
+    NotifyOption,
+    TrackerOption,
+)
 from search.cli.worker import CheckpointDirOption
 from search.logs import LogFormat
 
@@ -60,6 +65,7 @@ def run(
     metrics_port: MetricsPortOption = None,
     metrics_host: MetricsHostOption = "127.0.0.1",
     notify: NotifyOption = None,
+    tracker: TrackerOption = None,
     log_format: LogFormatOption = LogFormat.TEXT,
     force_new: Annotated[
         bool,
@@ -112,6 +118,7 @@ def run(
             metrics_port=metrics_port,
             metrics_host=metrics_host,
             notify=notify,
+            trackers=tracker or (),
             log_format=log_format,
             force_new=force_new,
             synthetic=synthetic,

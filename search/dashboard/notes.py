@@ -87,13 +87,8 @@ def study_note(
         blocks.append("`nkat-search resume` lets it go on.")
     if cut_down:
         blocks.append("This is the cut-down form of the search: its scores are not the source's.")
-    header = " | ".join(_inline(name) for name in counts)
-    blocks.append(
-        f"| {header} |\n|{' ---: |' * len(counts)}\n"
-        f"| {' | '.join(str(value) for value in counts.values())} |"
-        if counts
-        else ""
-    )
+    # A table of six columns is wider than a phone.
+    blocks.append(", ".join(f"{value} {_inline(name)}" for name, value in counts.items()))
     blocks.append(_fenced(search_text, "yaml"))
     return "\n\n".join(block for block in blocks if block)
 

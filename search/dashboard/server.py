@@ -21,7 +21,7 @@ from sqlalchemy import Engine
 
 from nkat_errors import BadInput
 from search.dashboard.address import ANNOUNCED
-from search.dashboard.artifacts import ExportedTrials, exporter
+from search.dashboard.artifacts import ExportedTrials, exporter, reporter
 from search.dashboard.guard import Guard, Login
 from search.dashboard.pages import OwnPages
 from storage.engine import make_engine
@@ -108,7 +108,8 @@ def make_app(*, engine: Engine, login: Login | None, editable: bool) -> Guard:
         with engine.connect() as connection:
             return bool(connection.execute(sqlalchemy.text("SELECT 1")).scalar() == 1)
 
-    app = wsgi(storage, artifact_store=ExportedTrials(exporter(engine)))
+    files = ExportedTrials(export=exporter(engine), report=reporter(engine))
+    app = wsgi(storage, artifact_store=files)
     pages = OwnPages(app=app, engine=engine)
     return Guard(app=pages, login=login, editable=editable, healthy=healthy)
 

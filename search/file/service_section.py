@@ -3,31 +3,11 @@
 from __future__ import annotations
 
 from typing import Annotated
-from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, Field
-from pydantic_core import PydanticCustomError
+from pydantic import Field
 
+from search.file.addresses import TrackerAddress, WebAddress
 from search.file.base import Section
-
-WEB_ADDRESS = "an address that begins with http:// or https://"
-
-
-def is_web_address(text: str) -> bool:
-    """Whether something can be posted there."""
-    try:
-        parts = urlsplit(text)
-        named = bool(parts.hostname) and (parts.port is None or parts.port > 0)
-    except ValueError:
-        return False
-    plain = text.isascii() and text.isprintable() and " " not in text
-    return named and plain and parts.scheme in ("http", "https")
-
-
-def _web_address(text: str) -> str:
-    if not is_web_address(text):
-        raise PydanticCustomError("web_address", WEB_ADDRESS)
-    return text
 
 
 class ServiceSection(Section):
@@ -69,11 +49,16 @@ class ServiceSection(Section):
         description="`run` and `orchestrate` serve metrics for Prometheus on this TCP port "
         "(option --metrics-port)",
     )
-    notify: Annotated[str, AfterValidator(_web_address)] | None = Field(
+    notify: WebAddress | None = Field(
         default=None,
         description="webhook: `run` and `orchestrate` post a JSON with `text` to this address "
         "when the search ends, pauses or finds a new best trial (option --notify); whoever reads "
         "the database reads it",
+    )
+    trackers: Annotated[tuple[TrackerAddress, ...], Field(strict=False)] | None = Field(
+        default=None,
+        description="experiment trackers that `run` and `orchestrate` write each ended trial to: "
+        "tensorboard:FOLDER, mlflow:FOLDER or mlflow:URI (option --tracker)",
     )
     bound_check: bool | None = Field(
         default=None,

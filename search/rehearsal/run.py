@@ -234,7 +234,12 @@ class _Rehearsing:
             console=console,
             title="rehearsal",
             done=0,
-            live=LiveTrials(board=self._board, search=self._options.search, clock=time.monotonic),
+            live=LiveTrials(
+                board=self._board,
+                search=self._options.search,
+                clock=time.monotonic,
+                made_up_epochs=self._options.plan.epochs,
+            ),
         ) as progress:
             while not self._options.stop:
                 for line in self._pool.tick():

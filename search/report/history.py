@@ -23,6 +23,9 @@ KINDS = {
     Kind.OPEN: "open",
 }
 
+GIVEN = "fixed_params"
+"""Optuna's system attribute of a trial that was enqueued."""
+
 
 def history(data: Collected) -> Figure:
     """Global TPE score of the complete trials, local TPE score of the stopped ones."""
@@ -74,10 +77,11 @@ def history(data: Collected) -> Figure:
         f"(stopped at the gate or before) and triangles (by the bound): local TPE score "
         f"reached on {data.gate_title}.  Strokes at the foot: no score."
     )
+    ended = words.capital(f"of {data.ended:,} ended, {counts}")
     return Figure(
         key="history",
         title=title,
-        sentence=f"{words.capital(f'of {data.ended:,} ended, {counts}')}  {_progress(data)}",
+        sentence=f"{ended}  {_progress(data)}{_given(data)}",
         panels=(Panel(svg=plot.svg(alt), caption=caption),),
     )
 
@@ -93,11 +97,23 @@ def _progress(data: Collected) -> str:
         rest = f"; {words.count(later, 'later one')} did not beat it" if later else ""
         return f"The first complete trial, {first.number}, is the best one{rest}."
     after = sum(trial.number > best.number for trial in complete)
+    rest = (
+        f"; {words.count(after, 'complete trial')} since then did not improve it" if after else ""
+    )
     return (
         f"The best score rose from {words.score(first.value or 0.0)} (trial {first.number}) to "
-        f"{words.score(best.value or 0.0)} (trial {best.number}); "
-        f"{words.count(after, 'complete trial')} since then did not improve it."
+        f"{words.score(best.value or 0.0)} (trial {best.number}){rest}."
     )
+
+
+def _given(data: Collected) -> str:
+    """How many trials were named in advance (`first_trials`), not drawn; empty for none."""
+    given = {trial.number for trial in data.frozen if GIVEN in trial.system_attrs}
+    if not given:
+        return ""
+    best = ", the best one among them" if data.best and data.best[0].number in given else ""
+    verb = "was" if len(given) == 1 else "were"
+    return f"  {words.count(len(given), 'trial')} {verb} given, not drawn{best}."
 
 
 def _height(trial: TrialRecord) -> float | None:

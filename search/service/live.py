@@ -61,11 +61,13 @@ class LiveTrials:
         board: the study's.
         search: its file: planned epochs, the gate.
         clock: monotonic seconds.
+        made_up_epochs: of a rehearsal, which trains every set for as many.
     """
 
     board: Board
     search: SearchFile
     clock: Callable[[], float]
+    made_up_epochs: int | None = None
     _read_at: float = field(default=-math.inf, init=False)
     _trials: Mapping[int, LiveTrial] = field(default_factory=dict, init=False)
     _ended: Ended = field(default_factory=lambda: Ended(), init=False)
@@ -104,6 +106,8 @@ class LiveTrials:
 
     def epochs(self, params: Mapping[str, Value], dataset: str) -> int | None:
         """Planned epochs of a trial on a data set; None while parameters are missing."""
+        if self.made_up_epochs is not None:
+            return self.made_up_epochs
         try:
             return self.search.resolve(params, dataset)[1].epochs
         except BadInput:

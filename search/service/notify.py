@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from urllib.parse import urlsplit
 
 from nkat_errors import BadInput
-from search.file.service_section import WEB_ADDRESS, is_web_address
+from search.file.addresses import WEB_ADDRESS, is_web_address
 from search.service.observation import Observation
 from search.service.steering import RESUME
 

@@ -14,7 +14,7 @@ from dataclasses import asdict
 
 import optuna
 
-from search.dashboard.artifacts import announce_export
+from search.dashboard.artifacts import announce_export, announce_report
 from search.dashboard.notes import (
     Best,
     name_the_metric,
@@ -31,6 +31,7 @@ from search.service.steering import RESUME
 from search.study.finalists import enter_finalists
 from search.study.nearest import AtTheGate
 from search.study.trial_record import TrialRecord
+from search.trackers.address import without_login
 from search.worker.loop import BEATS_PER_LEASE
 from search.worker.signals import StopRequest
 from storage.board import Board
@@ -185,15 +186,19 @@ class Orchestrator:
                         announce_export(study, trial_id=trial_id_of(trial), number=trial.number)
                     noted.add(trial.number)
             name_the_metric(study)
+            announce_report(study)
             write_study_note(study, page)
             return noted
 
         self._noted |= self._board.with_study("notes", write)
 
     def _shown_text(self) -> str:
-        """The search file without the webhook's address, which is as good as a password."""
-        text, secret = self._record.search_text, self._search.service.notify
-        return text if secret is None else text.replace(secret, "(hidden)")
+        """The search file without its passwords: the webhook's address is as good as one, and
+        a tracker's may hold one."""
+        text, service = self._record.search_text, self._search.service
+        for address in service.trackers or ():
+            text = text.replace(address, without_login(address))
+        return text if service.notify is None else text.replace(service.notify, "(hidden)")
 
     def run(
         self,

@@ -15,6 +15,7 @@ from rich.live import Live
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from search.service.live import LiveTrials
+from search.service.next_steps import cost_line
 from search.service.sparkline import sparkline
 from search.study.nearest import AtTheGate
 from search.terminal import duration, plain
@@ -76,6 +77,9 @@ class SearchProgress:
         title: what runs.
         done: trials that count already.
         live: what trials under way have reached.
+
+    Attributes:
+        frame: what a terminal shows now.
     """
 
     def __init__(self, *, console: Console, title: str, done: int, live: LiveTrials) -> None:
@@ -84,6 +88,8 @@ class SearchProgress:
         self._live_trials = live
         self._shown = done
         self._warned = ""
+        self._cost_told = False
+        self.frame = Group()
         self._bar = Progress(
             TextColumn("{task.description}", markup=False),
             BarColumn(),
@@ -110,6 +116,23 @@ class SearchProgress:
         if self._live is not None:
             self._live.stop()
 
+    def say_cost(self, counts: Counts, workers: int) -> None:
+        """Prints, once and as soon as it is known, how long the rest will take.
+
+        Args:
+            counts: of the search.
+            workers: that work at the same time.
+        """
+        more = counts.left
+        seconds = (
+            () if self._cost_told or not more else self._live_trials.ended(counts.ended).seconds
+        )
+        left_s = time_left_s(counts, seconds, workers)
+        if left_s is not None:
+            line = cost_line(seconds, left_s, more, workers=workers)
+            self._console.print(plain(line), soft_wrap=True)
+            self._cost_told = True
+
     def update(
         self,
         counts: Counts,
@@ -132,6 +155,8 @@ class SearchProgress:
             self._console.print(plain(f"WARNING: {warning}", "bold yellow"), soft_wrap=True)
             self._warned = warning
         alive = sum(row.state is WorkerState.ALIVE for row in workers)
+        if counts.ended != self._shown:
+            self.say_cost(counts, alive)
         ended = self._live_trials.ended(counts.ended)
         left_s = time_left_s(counts, ended.seconds, alive)
         left = "" if left_s is None else f"about {duration(left_s)} left"
@@ -146,7 +171,8 @@ class SearchProgress:
                 lines.append(plain(ended.saved))
             lines += [plain(f"  {worker_line(row, self._live_trials)}") for row in workers]
             lines += [plain(f"  {line}", "dim") for line in ended.newest]
-            self._live.update(Group(self._bar, *lines))
+            self.frame = Group(self._bar, *lines)
+            self._live.update(self.frame)
         elif counts.ended != self._shown:
             parts = [done_of(counts), facts, gate and gate.short(), left]
             self._console.print(plain("; ".join(p for p in parts if p)), soft_wrap=True)

@@ -26,8 +26,10 @@ from search.report.page import REPORT_NAME, Report
 from search.service.ends import Ends, parse_duration
 from search.service.live_report import LiveReport
 from search.service.metrics_endpoint import metrics_served
+from search.service.next_steps import next_steps
 from search.service.notify import Notifier, notified
 from search.service.supervision import RunPlan, SearchEnded, cut_down_line, dashboard, run_to_end
+from search.service.tracking import asked_for, tracked
 from search.service.warm_start import with_first_trials
 from search.study.create import create_study
 from search.study.finalists import Finalists, winner_first
@@ -40,6 +42,7 @@ from search.study.session import (
     only_run,
     opened,
     state_dir,
+    storage_url,
 )
 from search.study.trial_record import TrialRecord
 from search.terminal import plain
@@ -63,6 +66,7 @@ class RunOptions:
     metrics_port: int | None
     metrics_host: str
     notify: str | None
+    trackers: Sequence[str]
     log_format: LogFormat
     force_new: bool
     synthetic: bool
@@ -90,6 +94,7 @@ def run_search(options: RunOptions, *, notes: Console, results: Console) -> int:
     for line in (f"search file: {path}", cut_down_line(search), *search.warnings):
         if line:
             notes.print(plain(line), soft_wrap=True)
+    trackers = asked_for(options.trackers, search)
     settled = settle(search, data_dir=options.data_dir, tell=lambda line: notes.print(plain(line)))
     for note in settled.notes:
         notes.print(plain(f"NOTE: {note}", "bold yellow"), soft_wrap=True)
@@ -140,7 +145,10 @@ def run_search(options: RunOptions, *, notes: Console, results: Console) -> int:
                     path=options.out.with_name(REPORT_NAME),
                     clock=time.monotonic,
                 )
-                with _told(notifier):
+                with (
+                    tracked(trackers, record=session.record, search=session.search) as tracking,
+                    _told(notifier),
+                ):
                     why = run_to_end(
                         plan,
                         session,
@@ -148,11 +156,15 @@ def run_search(options: RunOptions, *, notes: Console, results: Console) -> int:
                         console=notes,
                         page=page,
                         report=report,
-                        observers=[one.observe for one in (metrics, notifier) if one is not None],
+                        observers=[
+                            one.observe
+                            for one in (metrics, notifier, *tracking)
+                            if one is not None
+                        ],
                     )
             if why:
                 notes.print(plain(f"ended early: {why}; the same command goes on"), soft_wrap=True)
-            return _conclude(session, options.out, stopped=bool(stop), results=results)
+            return _conclude(session, options, stopped=bool(stop), results=results)
 
 
 @contextmanager
@@ -175,8 +187,9 @@ def all_synthetic(search: SearchFile) -> SearchFile:
     return replace(search, datasets=entries)
 
 
-def _conclude(session: Session, out: Path, *, stopped: bool, results: Console) -> int:
-    """The table, the sentences, best.yaml or nearest.yaml."""
+def _conclude(session: Session, options: RunOptions, *, stopped: bool, results: Console) -> int:
+    """The table, the sentences, best.yaml or nearest.yaml, what to type next."""
+    out = options.out
     trials = [TrialRecord.of(row) for row in session.board.trials()]
     search, study = session.search, session.record.study_name
     results.print(trial_table(trials, search))
@@ -199,6 +212,14 @@ def _conclude(session: Session, out: Path, *, stopped: bool, results: Console) -
         results.print(plain("stopped; the same command goes on where it stopped"))
         return EXIT_INTERRUPTED
     if ranked:
+        for line in next_steps(
+            out,
+            study=study,
+            data_dir=options.data_dir,
+            state_dir=options.state_dir,
+            storage=storage_url(options.storage) is not None,
+        ):
+            results.print(plain(line), soft_wrap=True)
         return 0
     written, found = "", nearest(trials)
     if found is not None:

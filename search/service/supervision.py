@@ -21,6 +21,7 @@ from search.service.dashboard_process import DashboardProcess
 from search.service.ends import Ends
 from search.service.live import LiveTrials
 from search.service.live_report import LiveReport
+from search.service.next_steps import going_on
 from search.service.observation import Observer
 from search.service.orchestrator import NOTE, Orchestrator
 from search.service.progress import SearchProgress
@@ -107,17 +108,27 @@ def run_to_end(
         environment={"NKAT_STORAGE": plan.url},
         clock=time.monotonic,
     )
+    counts = session.board.counts()
+    progress = SearchProgress(
+        console=console,
+        title=session.record.study_name,
+        done=counts.ended,
+        live=LiveTrials(board=session.board, search=session.search, clock=time.monotonic),
+    )
+    if line := going_on(counts):
+        console.print(plain(line), soft_wrap=True)
+    progress.say_cost(counts, len(worker_devices(workers=plan.workers)))
     try:
-        with SearchProgress(
-            console=console,
-            title=session.record.study_name,
-            done=session.board.counts().ended,
-            live=LiveTrials(board=session.board, search=session.search, clock=time.monotonic),
-        ) as progress:
+        with progress:
             return _watch(
                 session, orchestrator, pool, progress, plan.ends, stop, console, page, report
             )
     finally:
+        if stop:
+            line = (
+                f"stopping: epochs under way may end, at most {plan.grace_s:g} s; again: at once"
+            )
+            console.print(plain(line), soft_wrap=True)
         pool.stop(grace_s=plan.grace_s + 5)
         orchestrator.close(stop.reason or "the run is over")
 

@@ -153,6 +153,33 @@ def test_the_study_note_holds_counts_and_search_file(pages: Pages, served: Serve
     assert "cut-down" in text
 
 
+@pytest.mark.parametrize(("width", "widest"), [(1280, 1280), (390, 870)])
+def test_no_page_is_wider_than_its_cards(
+    pages: Pages, served: Served, width: int, widest: int
+) -> None:
+    size = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 500}
+    pages.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+    study = served.ids["passes"]
+    looks = {
+        "studies": pages.studies,
+        "history": lambda: pages.history(study),
+        "trial": lambda: pages.trial(study, 0),
+        "note": lambda: pages.study_note(study),
+    }
+    try:
+        for name, look in looks.items():
+            look()
+            wide = pages.driver.execute_script("return document.documentElement.scrollWidth")
+            assert wide <= widest, name
+    finally:
+        pages.driver.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+
+
+def test_the_study_offers_its_report(pages: Pages, served: Served) -> None:
+    pages.history(served.ids["passes"])
+    assert "report.html" in pages.text()
+
+
 def test_the_pages_load_without_errors(pages: Pages, served: Served) -> None:
     pages.errors()
     pages.studies()

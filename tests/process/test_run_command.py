@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 from pathlib import Path
 
@@ -62,6 +63,12 @@ def test_a_whole_search_ends_with_a_best_yaml_that_trains_to_the_same_scores(
     assert done.returncode == 0, done.stderr
     assert "SYNTHETIC" in done.stderr
     assert "CUT DOWN" in done.stderr
+    assert re.search(r"about \d+ s a trial so far: about .+ for 2 more", done.stderr)
+    assert "going on" not in done.stderr
+    recalculate, report, dashboard = done.stdout.partition("\nnext:\n")[2].splitlines()
+    assert recalculate.split()[:3] == ["nkat-search", "recalculate", "best.yaml"]
+    assert "report --study tiny --storage $NKAT_STORAGE" in report
+    assert dashboard.split()[:2] == ["nkat-search", "dashboard"]
 
     counts = board.counts()
     assert counts.complete + counts.pruned == 3
@@ -123,11 +130,13 @@ def test_ctrl_c_ends_cleanly_and_the_same_command_goes_on(folder: Path, database
         board = Board(engine=engine, study_name="tiny")
         wait_for("a trial under way", lambda: board.counts().running > 0, 120)
         first.send_signal(signal.SIGINT)
-        first.communicate(timeout=60)
+        _, said = first.communicate(timeout=60)
     assert first.returncode == 130
+    assert "stopping: epochs under way may end, at most 10 s" in said
     assert board.counts().running == 0
     second = nkat(*run, folder=folder, storage=database_url)
     assert second.returncode in (0, 1), second.stderr  # 1: nothing happened to pass
+    assert "going on, 0 of 3 done" in second.stderr
     counts = board.counts()
     assert counts.done == 3
     assert counts.lost == counts.failed_attempts == 0

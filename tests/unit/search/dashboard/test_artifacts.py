@@ -13,13 +13,17 @@ from optuna.artifacts.exceptions import ArtifactNotFound
 from optuna_dashboard import wsgi
 
 from nkat_errors import NkatError
-from search.dashboard.artifacts import ExportedTrials, announce_export
+from search.dashboard.artifacts import ExportedTrials, announce_export, announce_report
 
 
 def export(study_id: int, number: int) -> str:
     if number != 1:
         raise NkatError(f"no trial {number}")
     return f"# study {study_id}, trial {number}\n"
+
+
+def files() -> ExportedTrials:
+    return ExportedTrials(export=export, report=lambda study_id: f"<p>report of {study_id}")
 
 
 @pytest.fixture
@@ -30,7 +34,7 @@ def study() -> optuna.Study:
 
 
 def get(study: optuna.Study, path: str) -> tuple[str, bytes]:
-    app = wsgi(study._storage, artifact_store=ExportedTrials(export))
+    app = wsgi(study._storage, artifact_store=files())
     environ: dict[str, Any] = {"PATH_INFO": path, "wsgi.input": io.BytesIO()}
     setup_testing_defaults(environ)
     status: list[str] = []
@@ -53,14 +57,24 @@ def test_the_dashboard_lists_and_serves_an_announced_export(study: optuna.Study)
     assert get(study, path) == ("200 OK", f"# study {study._study_id}, trial 1\n".encode())
 
 
+def test_the_dashboard_lists_and_serves_the_report_at_its_study(study: optuna.Study) -> None:
+    assert announce_report(study)
+    assert not announce_report(study), "listed once"
+    _, body = get(study, f"/api/studies/{study._study_id}")
+    (listed,) = json.loads(body)["artifacts"]
+    assert listed["filename"] == "report.html"
+    path = f"/artifacts/{study._study_id}/{listed['artifact_id']}"
+    assert get(study, path) == ("200 OK", f"<p>report of {study._study_id}".encode())
+
+
 @pytest.mark.parametrize("artifact_id", ["0-0", "x", "1-2-3", ""])
 def test_what_is_no_export_is_not_found(artifact_id: str) -> None:
     with pytest.raises(ArtifactNotFound):
-        ExportedTrials(export).open_reader(artifact_id)
+        files().open_reader(artifact_id)
 
 
 def test_nothing_can_be_uploaded_and_nothing_is_left_behind() -> None:
-    store = ExportedTrials(export)
+    store = files()
     with pytest.raises(NkatError, match="uploads are refused"):
         store.write("1-1", io.BytesIO(b"x"))
     store.remove("1-1")

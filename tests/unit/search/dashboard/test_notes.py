@@ -109,8 +109,7 @@ def test_the_study_note_holds_counts_and_the_file_as_given() -> None:
     assert first == (
         "**Round 2 runs: 12 of 50 trials count, the best Global TPE score is 0.6120 (trial 4).**"
     )
-    assert "| done | complete | pruned | lost |" in text
-    assert "| 12 | 5 | 7 | 1 |" in text
+    assert "12 done, 5 complete, 7 pruned, 1 lost" in text
     assert "`````yaml\ntitle: x\n# ```` a comment with a fence\n`````" in text
     assert "cut-down" not in text
 

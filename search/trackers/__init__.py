@@ -1,0 +1,1 @@
+"""Ended trials in experiment trackers; no worker depends on them."""
