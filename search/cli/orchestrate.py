@@ -110,6 +110,7 @@ def orchestrate(
         clock=time.monotonic,
     )
     stop = StopRequest()
+    checkpoints = find_checkpoint_dir(checkpoint_dir, state_dir)
     with (
         stop_on_signals(stop),
         database(storage, state_dir) as url,
@@ -119,6 +120,7 @@ def orchestrate(
         metrics_served(
             host=metrics_host,
             port=session.search.service.metrics_port if metrics_port is None else metrics_port,
+            checkpoint_dir=checkpoints,
         ) as metrics,
         notified(notify or session.search.service.notify) as notifier,
     ):
@@ -131,7 +133,7 @@ def orchestrate(
             board=session.board,
             search=session.search,
             record=session.record,
-            checkpoints=session.checkpoints(find_checkpoint_dir(checkpoint_dir, state_dir)),
+            checkpoints=session.checkpoints(checkpoints),
             clock=time.monotonic,
             observers=[one.observe for one in (metrics, notifier) if one is not None],
         ).run(stop=stop, until_done=until_done, ends=ends, sleep=time.sleep)

@@ -16,7 +16,7 @@ from search.logs import LogFormat, set_up_logging
 from search.study.sampler import new_sampler
 from search.study.session import Session, checkpoint_dir, database, opened
 from search.worker.child import ChildSettings
-from search.worker.devices import gpu_count
+from search.worker.devices import gpu_count, threads_per_worker
 from search.worker.loop import Ending, Worker, WorkerSettings
 from search.worker.pool import WorkerPool
 from search.worker.signals import StopRequest, signal_when_parent_dies, stop_on_signals
@@ -38,6 +38,7 @@ class WorkerOptions:
     state_dir: Path | None
     checkpoint_dir: Path | None
     threads: int | None
+    cpu_workers: int
     grace_s: float
     wait_s: float
     log_format: LogFormat
@@ -97,7 +98,7 @@ def _make_worker(
             checkpoint_dir=folder,
             study_name=session.record.study_name,
             checkpoint_salt=session.checkpoint_salt,
-            threads=options.threads,
+            threads=_threads(options, device),
             log_format=options.log_format,
             rehearsal=options.rehearsal,
         ),
@@ -109,6 +110,13 @@ def _make_worker(
         clock=time.monotonic,
         sleep=time.sleep,
     )
+
+
+def _threads(options: WorkerOptions, device: str) -> int | None:
+    """CPU threads of torch; None leaves torch's choice, which OMP_NUM_THREADS makes."""
+    if options.threads is not None or device != "cpu" or os.environ.get("OMP_NUM_THREADS"):
+        return options.threads
+    return threads_per_worker(options.cpu_workers)
 
 
 def _serve_all(options: WorkerOptions, devices: list[str]) -> int:
