@@ -114,8 +114,8 @@ def _check(connection: Connection, engine: Engine, name: str) -> None:
     ).scalar()
     if may_make:
         raise BadInput(
-            f"--worker-role {name}: may still make tables in {shown(engine.url)}: let the owner of "
-            "the schema take that away (REVOKE CREATE ON SCHEMA public FROM PUBLIC)"
+            f"--worker-role {name}: may still make tables in {shown(engine.url)}: let the owner "
+            "of the schema take that away (REVOKE CREATE ON SCHEMA public FROM PUBLIC)"
         )
 
 

@@ -44,9 +44,7 @@ class SearchMetrics(Collector):
         checkpoint_dir: whose disk is watched; None for none.
     """
 
-    def __init__(
-        self, *, versions: Mapping[str, str], checkpoint_dir: Path | None = None
-    ) -> None:
+    def __init__(self, *, versions: Mapping[str, str], checkpoint_dir: Path | None = None) -> None:
         self._checkpoint_dir = checkpoint_dir
         self._build = InfoMetricFamily(
             "nkat_build", "Versions of nkat-search and of its packages.", dict(versions)

@@ -1,4 +1,4 @@
-"""A worker's own database user: enough for a whole search, too little to delete or make a thing."""
+"""A worker's own database user: enough for a whole search, too little to break one."""
 
 from __future__ import annotations
 
@@ -51,7 +51,10 @@ def role(owner: Engine, name: str = ROLE) -> Iterator[str]:
 def test_a_whole_search_runs_as_the_role_which_can_break_nothing(
     database_url: str, engine: Engine, tmp_path: Path
 ) -> None:
-    with role(engine) as url, service(database_url, tmp_path, search_file(trials=4), QUICK) as tested:
+    with (
+        role(engine) as url,
+        service(database_url, tmp_path, search_file(trials=4), QUICK) as tested,
+    ):
         grant_worker_role(engine, ROLE, password=None)  # again changes nothing
         tested.url = url
         tested.start().wait(60)
@@ -63,7 +66,7 @@ def test_a_whole_search_runs_as_the_role_which_can_break_nothing(
         for statement in FORBIDDEN:
             with (
                 as_worker.connect() as connection,
-                pytest.raises(ProgrammingError, match="permission denied|must be owner"),
+                pytest.raises(ProgrammingError, match=r"permission denied|must be owner"),
             ):
                 connection.execute(sa.text(statement))
         as_worker.dispose()
