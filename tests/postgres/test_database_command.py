@@ -48,7 +48,7 @@ def test_others_come_in_with_the_password_only(folder: Path) -> None:
             ("postgres", "a secret'", "nkat"),
             ("nkat", "a secret'", "postgres"),
         ):
-            with pytest.raises(psycopg2.OperationalError, match="password|pg_hba"):
+            with pytest.raises(psycopg2.OperationalError, match=r"password|pg_hba"):
                 psycopg2.connect(
                     host="127.0.0.1", port=url.port, user=user, password=password, dbname=database
                 )
