@@ -7,6 +7,7 @@ import os
 import signal
 import socket
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -17,6 +18,7 @@ from search.study.sampler import new_sampler
 from search.study.session import Session, checkpoint_dir, database, opened
 from search.worker.child import ChildSettings
 from search.worker.devices import gpu_count, threads_per_worker
+from search.worker.life_sign import life_sign
 from search.worker.loop import Ending, Worker, WorkerSettings
 from search.worker.pool import WorkerPool
 from search.worker.signals import StopRequest, signal_when_parent_dies, stop_on_signals
@@ -60,17 +62,19 @@ def serve_worker(options: WorkerOptions) -> int:
     stop = StopRequest()
     with (
         stop_on_signals(stop),
+        life_sign() as alive,
         database(options.storage, options.state_dir) as url,
         opened(
             url,
             options.study,
             role="worker",
             wait_s=options.wait_s,
-            give_up=lambda: stop.count > 0,
+            # Asked during an outage of the database: then this is the loop.
+            give_up=_asked_to_stop(stop, alive),
         ) as session,
     ):
         try:
-            ending = _make_worker(options, session, device, stop).run()
+            ending = _make_worker(options, session, device, stop, alive).run()
         except DatabaseGone as error:
             if not stop:
                 raise
@@ -84,7 +88,11 @@ def serve_worker(options: WorkerOptions) -> int:
 
 
 def _make_worker(
-    options: WorkerOptions, session: Session, device: str, stop: StopRequest
+    options: WorkerOptions,
+    session: Session,
+    device: str,
+    stop: StopRequest,
+    alive: Callable[[], None],
 ) -> Worker:
     folder = checkpoint_dir(options.checkpoint_dir, options.state_dir)
     return Worker(
@@ -107,9 +115,18 @@ def _make_worker(
         ),
         checkpoints=session.checkpoints(folder),
         stop=stop,
+        alive=alive,
         clock=time.monotonic,
         sleep=time.sleep,
     )
+
+
+def _asked_to_stop(stop: StopRequest, alive: Callable[[], None]) -> Callable[[], bool]:
+    def asked() -> bool:
+        alive()
+        return stop.count > 0
+
+    return asked
 
 
 def _threads(options: WorkerOptions, device: str) -> int | None:

@@ -1,6 +1,6 @@
 """The Slurm jobs on a real Slurm of one node (Debian: slurmctld slurmd slurm-client munge).
 
-    python -m pytest -m slurm tests/deploy         (as root; about two minutes)
+python -m pytest -m slurm tests/deploy         (as root; about two minutes)
 """
 
 from __future__ import annotations
@@ -62,9 +62,8 @@ ReturnToService=2
 SlurmdParameters=config_overrides
 PreemptType=preempt/partition_prio
 PreemptMode=REQUEUE
-PreemptParameters=send_user_signal
 KillWait=30
-SchedulerParameters=sched_interval=5,requeue_delay=1
+SchedulerParameters=preempt_send_user_signal,sched_interval=5
 NodeName={host} NodeAddr=127.0.0.1 CPUs=4 RealMemory=16000 State=UNKNOWN
 PartitionName=low Nodes={host} Default=YES PriorityTier=1 MaxTime=INFINITE GraceTime=60
 PartitionName=high Nodes={host} PriorityTier=10 MaxTime=INFINITE PreemptMode=OFF
@@ -88,6 +87,9 @@ class Slurm:
             (folder / name).mkdir()
         ports = {"ctld_port": free_port(), "slurmd_port": free_port()}
         (folder / "slurm.conf").write_text(CONF.format(host=self.host, folder=folder, **ports))
+
+    def start(self) -> None:
+        folder = self.folder
         key = folder / "munge.key"
         key.write_bytes(os.urandom(64))
         key.chmod(0o600)
@@ -130,8 +132,9 @@ class Slurm:
         return self("squeue", "-h", "-t", "all", "-j", job, "-o", "%T").strip()
 
     def close(self) -> None:
-        self("scancel", "--full", "--user", "root")
-        time.sleep(1)
+        if len(self._daemons) > 1:
+            self("scancel", "--full", "--user", "root")
+            time.sleep(1)
         for daemon in reversed(self._daemons):
             daemon.send_signal(signal.SIGTERM)
             daemon.wait(30)
@@ -143,6 +146,7 @@ def slurm() -> Iterator[Slurm]:
     folder.chmod(0o755)  # the database runs as another user under root
     made = Slurm(folder)
     try:
+        made.start()
         yield made
     finally:
         made.close()

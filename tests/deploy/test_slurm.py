@@ -145,7 +145,10 @@ def test_it_follows_a_service_that_moved(tmp_path: Path) -> None:
         wait_for("the first worker", lambda: len(cluster.lines()) == 1, 10)
         url.write_text("postgresql://two\n")
         assert job.wait(10) == 0
-    assert [line.split()[0] for line in cluster.lines()] == ["postgresql://one", "postgresql://two"]
+    assert [line.split()[0] for line in cluster.lines()] == [
+        "postgresql://one",
+        "postgresql://two",
+    ]
 
 
 def test_without_the_shared_folder_it_says_so(tmp_path: Path) -> None:
