@@ -150,6 +150,8 @@ def slurm() -> Iterator[Slurm]:
         yield made
     finally:
         made.close()
+        for path in (*folder.glob("*.out"), *folder.glob("*.log"), *folder.glob("jobs/*.log")):
+            print(f"--- {path.name}\n{path.read_text(errors='replace')[-3000:]}")
         for process in psutil.process_iter():
             try:
                 inside = Path(process.cwd()).is_relative_to(folder)
