@@ -29,11 +29,11 @@ pytestmark = [
 SEARCH = f"""
 study: on-slurm
 cut_down: true
-n_trials: 3
+n_trials: 2
 lambda: counted
 gate: {{dataset: cifar10, threshold: 0.01}}
 datasets:
-  - {{name: cifar10, synthetic: true, epochs: 200, limit: 400, validation: 100}}
+  - {{name: cifar10, synthetic: true, epochs: 50, limit: 400, validation: 100}}
 {TINY_TRAINING.replace("epochs: 1, ", "")}
 space: {{lr: {{low: 0.0001, high: 0.001, log: true}}}}
 service: {{lease_s: 15, checkpoint_every_s: 0}}
