@@ -65,9 +65,12 @@ RUN mkdir -p /app /data /out /var/lib/nkat/checkpoints /var/cache/nkat \
 COPY --from=builder /opt/nkat /opt/nkat
 COPY --from=ours /ours /opt/nkat/ours
 COPY configs /app/configs
+ARG PYTHON_IMAGE
 ARG NKAT_REVISION=unknown
 LABEL org.opencontainers.image.title="nkat-search" \
+      org.opencontainers.image.description="Distributed two-stage search for a small Vision Transformer" \
       org.opencontainers.image.licenses="MIT" \
+      org.opencontainers.image.base.name="${PYTHON_IMAGE}" \
       org.opencontainers.image.revision="${NKAT_REVISION}"
 # TZ: Optuna stores naive local times, so every container must agree on one zone.
 ENV PATH=/opt/nkat/ours/bin:/opt/nkat/bin:/usr/local/bin:/usr/bin:/bin \

@@ -36,7 +36,7 @@ search: $(VENV)/.installed
 test: export PYTHONDONTWRITEBYTECODE =
 test: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest -n auto --dist load --maxschedchunk 1 \
-	  -m "not gpu and not compose and not browser" $(TESTS)
+	  -m "not gpu and not compose and not browser and not slurm" $(TESTS)
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .

@@ -25,7 +25,14 @@ from optuna._typing import JSONSerializable
 from optuna.distributions import BaseDistribution
 from optuna.storages import BaseStorage, RDBStorage
 from optuna.storages._cached_storage import _CachedStorage
-from optuna.storages._rdb.models import StudyModel, TrialModel, TrialUserAttributeModel
+from optuna.storages._rdb.models import (
+    StudyDirectionModel,
+    StudyModel,
+    StudyUserAttributeModel,
+    TrialModel,
+    TrialUserAttributeModel,
+    VersionInfoModel,
+)
 from optuna.study import Study
 from optuna.trial import FrozenTrial, Trial, TrialState
 from sqlalchemy import Connection, Engine, orm
@@ -103,6 +110,22 @@ def found_revision(connection: Connection) -> str | None:
 def table_names() -> frozenset[str]:
     """Optuna's tables, Alembic's own included."""
     return frozenset({*StudyModel.metadata.tables, "alembic_version"})
+
+
+STUDIES = str(StudyModel.__tablename__)
+
+
+def read_only_tables() -> frozenset[str]:
+    """Optuna's tables that a worker writes nothing to: versions, and what makes a study.
+
+    A sampler may keep something in the study's system attributes.
+    """
+    of_study = {
+        STUDIES,
+        str(StudyDirectionModel.__tablename__),
+        str(StudyUserAttributeModel.__tablename__),
+    }
+    return frozenset({*of_study, str(VersionInfoModel.__tablename__), "alembic_version"})
 
 
 def table_exists(connection: Connection, name: str) -> bool:

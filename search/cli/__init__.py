@@ -49,6 +49,7 @@ COMMANDS = (
     "schema",
     "data",
     "rehearse",
+    "database",
     "healthcheck",
 )
 """Modules of this package, in the order of `--help`; each has `register(app)`."""

@@ -108,6 +108,21 @@ def need_storage(url: str | None) -> str:
     return url
 
 
+def read_password(file: Path) -> str:
+    """A password alone in a file, without the line's end.
+
+    Raises:
+        BadInput: the file cannot be read, or holds none.
+    """
+    try:
+        password = file.read_text(encoding="utf-8").rstrip("\r\n")
+    except (OSError, UnicodeDecodeError) as error:
+        raise BadInput(f"the password file {file} cannot be read ({error})") from None
+    if not password:
+        raise BadInput(f"the password file {file} is empty: write the password into it")
+    return password
+
+
 def out_console() -> Console:
     """stdout: results."""
     return _console(stderr=False)

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from nkat_errors import BadInput
 from search.cli.common import (
     DataDirOption,
     EnqueueOption,
@@ -17,6 +18,7 @@ from search.cli.common import (
     note_console,
     out_console,
     print_json,
+    read_password,
     say_warnings,
 )
 
@@ -51,32 +53,57 @@ def create(
             "--wait", metavar="SECONDS", min=0, help="How long to wait for the database."
         ),
     ] = 60.0,
+    worker_role: Annotated[
+        str | None,
+        typer.Option(
+            "--worker-role",
+            envvar="NKAT_WORKER_ROLE",
+            metavar="NAME",
+            help="Make this database user for workers, who may delete and create nothing.",
+        ),
+    ] = None,
+    worker_password_file: Annotated[
+        Path | None,
+        typer.Option(
+            "--worker-password-file",
+            envvar="NKAT_WORKER_PASSWORD_FILE",
+            metavar="FILE",
+            help="Its password, which is set; left out: as it is.",
+        ),
+    ] = None,
     json: JsonOption = False,
 ) -> None:
     """Make a search's study; workers take it from there.
 
     The data sets are looked for first, and what was found (a stand-in included) is
-    stored with the search file.  A study of the same search file goes on; n_trials may
-    be raised.  Workers need nothing but --storage.
+    stored with the search file.  A study of the same search file goes on, on the same sets;
+    n_trials may be raised.  Workers need nothing but --storage.
 
         nkat-search create --storage postgresql+psycopg2://nkat:secret@db/nkat
         nkat-search create --config configs/laptop.yaml --data-dir ~/images
     """
-    from search.file.data_choice import settle
+    from search.file.data_choice import settle, settled_before
     from search.file.load import load_search_file
     from search.file.shipped import default_search_file
     from search.service.warm_start import with_first_trials
-    from search.study.create import create_study
+    from search.study.create import create_study, stored_file
     from search.study.session import database
     from search.worker.devices import gpu_count
     from storage.engine import make_engine
+    from storage.worker_role import grant_worker_role
 
+    if worker_password_file is not None and worker_role is None:
+        raise BadInput("--worker-password-file needs --worker-role NAME, whose password it is")
+    password = None if worker_password_file is None else read_password(worker_password_file)
     search_file = load_search_file(config or default_search_file(gpu=bool(gpu_count())))
     with database(storage, state_dir, make=True) as url:
         engine = make_engine(url, application_name="nkat-create", wait_s=wait)
         try:
             notes = note_console()
-            settled = settle(search_file, data_dir=data_dir, tell=notes.print)
+            known = None if force_new else stored_file(engine, search_file.study)
+            settled = (known and settled_before(search_file, known)) or settle(
+                search_file, data_dir=data_dir, tell=notes.print
+            )
             say_warnings([*search_file.warnings, *settled.notes])
             begun = with_first_trials(
                 settled.search_file,
@@ -85,6 +112,8 @@ def create(
                 engine=engine,
             )
             record = create_study(engine, begun, force_new=force_new)
+            if worker_role is not None:
+                grant_worker_role(engine, worker_role, password=password)
         finally:
             engine.dispose()
     if json:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import os
 import socket
 import sys
+import time
 from pathlib import Path
 from typing import Annotated
 
@@ -19,9 +20,12 @@ import typer
 
 from nkat_errors import BadInput, NkatError
 from search.cli.common import StorageOption, need_storage
+from search.worker.life_sign import FOLDER_VARIABLE, newest_sign_s
 
 CONNECT_TIMEOUT_S = 5
 STATEMENT_TIMEOUT_S = 5
+LOOP_AGE_S = 300.0
+"""A round may take that long: a slow sampler, a connection that does not answer."""
 DEFAULT_LEASE_S = 60.0
 """A search file's own default (`service.lease_s`)."""
 
@@ -57,12 +61,30 @@ def healthcheck(
             "--max-age", metavar="SECONDS", min=1, help="Left out: the search file's lease."
         ),
     ] = None,
+    process: Annotated[
+        bool,
+        typer.Option(
+            "--process",
+            help="Ask only whether the process goes round its loop (--max-age, 300): for a "
+            "liveness probe, which must not end workers when the database is away.",
+        ),
+    ] = False,
 ) -> int:
     """Exit 0 when this host's worker or orchestrator was heard of within its lease,
     1 when it was not (or the database does not answer).  Made for containers.
 
         nkat-search healthcheck
+        nkat-search healthcheck --process
     """
+    if process:
+        folder = os.environ.get(FOLDER_VARIABLE)
+        if not folder:
+            raise BadInput(
+                f"--process needs {FOLDER_VARIABLE}, the folder in which the processes of this "
+                "machine show that they live"
+            )
+        typer.echo(check_process(Path(folder), max_age_s=max_age or LOOP_AGE_S))
+        return 0
     typer.echo(check(storage=storage, host=host or socket.gethostname(), max_age_s=max_age))
     return 0
 
@@ -108,6 +130,20 @@ def check(*, storage: str | None, host: str, max_age_s: float | None) -> str:
     if age_s > allowed_s:
         raise Unhealthy(f"{name} was last heard of {age_s:.0f} s ago, allowed are {allowed_s:g} s")
     return f"{name} was heard of {age_s:.1f} s ago"
+
+
+def check_process(folder: Path, *, max_age_s: float) -> str:
+    """One line about a process that goes round its loop, whatever the database does.
+
+    Raises:
+        Unhealthy: none has shown a sign of life, or not lately.
+    """
+    age_s = newest_sign_s(folder, now=time.time())
+    if age_s is None:
+        raise Unhealthy(f"no process has shown a sign of life in {folder} yet")
+    if age_s > max_age_s:
+        raise Unhealthy(f"the last sign of life is {age_s:.0f} s old, allowed are {max_age_s:g} s")
+    return f"a sign of life {age_s:.1f} s ago"
 
 
 def lease_of(search_text: str) -> float:

@@ -113,6 +113,7 @@ def orchestrate(
     from search.service.tracking import asked_for, tracked
     from search.study.session import checkpoint_dir as find_checkpoint_dir
     from search.study.session import database, opened
+    from search.worker.life_sign import life_sign
     from search.worker.signals import StopRequest, stop_on_signals
 
     set_up_logging(log_format=log_format)
@@ -123,15 +124,25 @@ def orchestrate(
         clock=time.monotonic,
     )
     stop = StopRequest()
+    checkpoints = find_checkpoint_dir(checkpoint_dir, state_dir)
+
+    def round_over(seconds: float) -> None:
+        alive()
+        time.sleep(seconds)
+
+    def give_up() -> bool:  # asked during an outage of the database
+        alive()
+        return bool(stop)
+
     with (
         stop_on_signals(stop),
+        life_sign() as alive,
         database(storage, state_dir) as url,
-        opened(
-            url, study, role="orchestrator", wait_s=wait, give_up=lambda: bool(stop)
-        ) as session,
+        opened(url, study, role="orchestrator", wait_s=wait, give_up=give_up) as session,
         metrics_served(
             host=metrics_host,
             port=session.search.service.metrics_port if metrics_port is None else metrics_port,
+            checkpoint_dir=checkpoints,
         ) as metrics,
         notified(notify or session.search.service.notify) as notifier,
         tracked(
@@ -149,8 +160,8 @@ def orchestrate(
             board=session.board,
             search=session.search,
             record=session.record,
-            checkpoints=session.checkpoints(find_checkpoint_dir(checkpoint_dir, state_dir)),
+            checkpoints=session.checkpoints(checkpoints),
             clock=time.monotonic,
             observers=[one.observe for one in (metrics, notifier, *trackers) if one is not None],
-        ).run(stop=stop, until_done=until_done, ends=ends, sleep=time.sleep)
+        ).run(stop=stop, until_done=until_done, ends=ends, sleep=round_over)
     return 0

@@ -48,6 +48,17 @@ def worker(
     threads: Annotated[
         int | None, typer.Option("--threads", metavar="N", min=1, help="CPU threads of torch.")
     ] = None,
+    cpu_workers: Annotated[
+        int,
+        typer.Option(
+            "--cpu-workers",
+            envvar="NKAT_WORKERS",
+            metavar="N",
+            min=0,
+            help="CPU workers that share this machine's cores; without --threads and "
+            "OMP_NUM_THREADS each takes its part.",
+        ),
+    ] = 1,
     grace: Annotated[
         float,
         typer.Option(
@@ -93,6 +104,7 @@ def worker(
             state_dir=state_dir,
             checkpoint_dir=checkpoint_dir,
             threads=threads,
+            cpu_workers=cpu_workers,
             grace_s=grace,
             wait_s=wait,
             log_format=log_format,

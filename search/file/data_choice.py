@@ -83,6 +83,51 @@ def settle(
     return Settled(search_file=settled, infos=infos, notes=tuple(notes))
 
 
+def settled_before(search_file: SearchFile, stored: SearchFile) -> Settled | None:
+    """What was settled when the study of `stored` was made, if this file asks for the same.
+
+    Nothing is looked for, read or downloaded: the study has these sets, whatever can be had
+    now.
+
+    Args:
+        search_file: the user's.
+        stored: settled, of the same study.
+
+    Returns:
+        None when the data sets have to be settled anew; `infos` is empty.
+    """
+    if len(search_file.datasets) != len(stored.datasets):
+        return None
+    pairs = list(zip(search_file.datasets, stored.datasets, strict=True))
+    if not all(_could_become(asked, had, search_file) for asked, had in pairs):
+        return None
+    entries = tuple(
+        asked.model_copy(
+            update={
+                "name": had.name,
+                "alternatives": (),
+                "synthetic": had.synthetic,
+                "stand_in_for": had.stand_in_for,
+            }
+        )
+        for asked, had in pairs
+    )
+    notes = tuple(
+        f"{had.name}: as when the study was made, "
+        + ("SYNTHETIC images (rendered)" if had.synthetic else f"standing in for {asked.name}")
+        for asked, had in pairs
+        if had.synthetic or had.stand_in_for
+    )
+    settled = replace(search_file.with_datasets(entries), synthetic_fallback=False)
+    return Settled(search_file=settled, infos={}, notes=notes)
+
+
+def _could_become(asked: DatasetSection, had: DatasetSection, search_file: SearchFile) -> bool:
+    if had.name != asked.name:
+        return had.stand_in_for == asked.name and had.name in asked.alternatives
+    return had.synthetic == asked.synthetic or (had.synthetic and search_file.synthetic_fallback)
+
+
 def _settle_entry(
     entry: DatasetSection,
     *,

@@ -7,9 +7,11 @@ database nothing.  Units are base units; a trial's number is no label.
 
 from __future__ import annotations
 
+import shutil
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import accumulate
+from pathlib import Path
 
 from prometheus_client.core import (
     CounterMetricFamily,
@@ -39,9 +41,11 @@ class SearchMetrics(Collector):
 
     Args:
         versions: package -> version, of this process.
+        checkpoint_dir: whose disk is watched; None for none.
     """
 
-    def __init__(self, *, versions: Mapping[str, str]) -> None:
+    def __init__(self, *, versions: Mapping[str, str], checkpoint_dir: Path | None = None) -> None:
+        self._checkpoint_dir = checkpoint_dir
         self._build = InfoMetricFamily(
             "nkat_build", "Versions of nkat-search and of its packages.", dict(versions)
         )
@@ -63,6 +67,7 @@ class SearchMetrics(Collector):
             *_of_trials(list(seen.ended.values())),
             *_of_workers(seen.workers),
             *_of_scores(seen),
+            *_of_disk(self._checkpoint_dir),
         )
 
 
@@ -151,6 +156,21 @@ def _of_workers(workers: Sequence[WorkerRow]) -> Iterator[Metric]:
         speed.add_metric(list(labels), value)
     yield beats
     yield speed
+
+
+def _of_disk(folder: Path | None) -> Iterator[Metric]:
+    """Nothing where there is no folder (yet): checkpoints may be kept elsewhere."""
+    try:
+        usage = None if folder is None else shutil.disk_usage(folder)
+    except OSError:
+        return
+    if usage is not None:
+        yield GaugeMetricFamily(
+            "nkat_checkpoint_disk_free_bytes", "Free space where checkpoints are.", usage.free
+        )
+        yield GaugeMetricFamily(
+            "nkat_checkpoint_disk_size_bytes", "Size of the disk of checkpoints.", usage.total
+        )
 
 
 def _of_scores(seen: Observation) -> Iterator[Metric]:

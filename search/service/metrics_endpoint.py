@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from prometheus_client import CollectorRegistry, ProcessCollector, start_http_server
 
@@ -16,12 +17,15 @@ log = logging.getLogger(__name__)
 
 
 @contextmanager
-def metrics_served(*, host: str, port: int | None) -> Iterator[SearchMetrics | None]:
+def metrics_served(
+    *, host: str, port: int | None, checkpoint_dir: Path | None = None
+) -> Iterator[SearchMetrics | None]:
     """Serves metrics while the block lasts; gives their observer.
 
     Args:
         host: the address to listen on; who can reach it can read.
         port: TCP port; None or 0 for no metrics at all.
+        checkpoint_dir: the folder whose disk is watched.
 
     Raises:
         BadInput: the port is taken, or the address is none of this machine.
@@ -29,7 +33,9 @@ def metrics_served(*, host: str, port: int | None) -> Iterator[SearchMetrics | N
     if not port:
         yield None
         return
-    metrics = SearchMetrics(versions={"version": code_version(), **package_versions()})
+    metrics = SearchMetrics(
+        versions={"version": code_version(), **package_versions()}, checkpoint_dir=checkpoint_dir
+    )
     registry = CollectorRegistry()
     registry.register(metrics)
     ProcessCollector(registry=registry)

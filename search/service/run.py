@@ -101,7 +101,9 @@ def run_search(options: RunOptions, *, notes: Console, results: Console) -> int:
     port = options.metrics_port
     with (
         metrics_served(
-            host=options.metrics_host, port=search.service.metrics_port if port is None else port
+            host=options.metrics_host,
+            port=search.service.metrics_port if port is None else port,
+            checkpoint_dir=checkpoint_dir(options.checkpoint_dir, options.state_dir),
         ) as metrics,
         notified(options.notify or search.service.notify) as notifier,
         stop_on_signals(stop),

@@ -4,16 +4,27 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from search.file.load import parse_search_text
 from search.provenance import code_version, package_versions
 from search.study.sampler import new_sampler
-from storage.schema import ensure_schema
-from storage.searches import create_search
+from storage.schema import check_versions, ensure_schema, our_version
+from storage.searches import create_search, list_searches
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine
 
     from search.file.search_file import SearchFile
     from storage.records import SearchRecord
+
+
+def stored_file(engine: Engine, study: str) -> SearchFile | None:
+    """The search file that a study was made from; None when there is no such study."""
+    check_versions(engine)
+    with engine.connect() as connection:
+        if our_version(connection) == 0:
+            return None
+    found = [record for record in list_searches(engine) if record.study_name == study]
+    return parse_search_text(found[0].search_text, name=f"study {study}") if found else None
 
 
 def create_study(

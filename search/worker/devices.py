@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import subprocess
 import sys
@@ -11,6 +12,8 @@ from nkat_errors import BadInput
 
 PROBE = "import torch; print(torch.cuda.device_count() if torch.cuda.is_available() else 0)"
 PROBE_TIMEOUT_S = 120.0
+CPU_MAX = Path("/sys/fs/cgroup/cpu.max")
+"""Within a container: its CPU time and the period that it is for, in microseconds."""
 
 
 def gpu_count() -> int:
@@ -48,7 +51,20 @@ def worker_devices(*, workers: int | None) -> list[str]:
     return [names[i % len(names)] for i in range(workers or len(names))]
 
 
-def threads_per_worker(workers: int) -> int:
-    """CPU threads each training child gets: the cores shared out, at least one."""
+def threads_per_worker(workers: int, *, cpu_max: Path = CPU_MAX) -> int:
+    """CPU threads each training child gets: the cores shared out, at least one.
+
+    A container's CPU limit counts as well.  It is this worker's alone, so it is not shared.
+    """
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return max(1, (cores or 1) // max(workers, 1))
+    share = (cores or 1) // max(workers, 1)
+    return max(1, min(share, _cpu_limit(cpu_max) or share))
+
+
+def _cpu_limit(cpu_max: Path) -> int | None:
+    """Whole cores that the control group allows; None for no limit."""
+    try:
+        quota, period = cpu_max.read_text().split()
+        return None if quota == "max" else math.ceil(int(quota) / int(period))
+    except (OSError, ValueError, ZeroDivisionError):
+        return None

@@ -81,6 +81,7 @@ class Worker:
         settings: times, limits, names.
         checkpoints: the same folder as the child's, to clean up when a trial is over.
         stop: set by signal handlers.
+        alive: called in every round (`search.worker.life_sign`).
         clock: monotonic seconds.
         sleep: waits that many seconds.
     """
@@ -95,6 +96,7 @@ class Worker:
         settings: WorkerSettings,
         checkpoints: CheckpointStore,
         stop: StopRequest,
+        alive: Callable[[], None],
         clock: Callable[[], float],
         sleep: Callable[[float], None],
     ) -> None:
@@ -103,6 +105,7 @@ class Worker:
         self._settings = settings
         self._checkpoints = checkpoints
         self._stop = stop
+        self._alive = alive
         self._clock = clock
         self._past = PastReader(search)
         self._attempt: TrialAttempt | None = None
@@ -155,6 +158,7 @@ class Worker:
     def _loop(self) -> Ending:
         self._child.start()
         while True:
+            self._alive()
             self._beat_if_due()
             if self._attempt is None:
                 ending = self._between_trials()

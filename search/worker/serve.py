@@ -7,6 +7,7 @@ import os
 import signal
 import socket
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -16,7 +17,8 @@ from search.logs import LogFormat, set_up_logging
 from search.study.sampler import new_sampler
 from search.study.session import Session, checkpoint_dir, database, opened
 from search.worker.child import ChildSettings
-from search.worker.devices import gpu_count
+from search.worker.devices import gpu_count, threads_per_worker
+from search.worker.life_sign import life_sign
 from search.worker.loop import Ending, Worker, WorkerSettings
 from search.worker.pool import WorkerPool
 from search.worker.signals import StopRequest, signal_when_parent_dies, stop_on_signals
@@ -38,6 +40,7 @@ class WorkerOptions:
     state_dir: Path | None
     checkpoint_dir: Path | None
     threads: int | None
+    cpu_workers: int
     grace_s: float
     wait_s: float
     log_format: LogFormat
@@ -59,17 +62,19 @@ def serve_worker(options: WorkerOptions) -> int:
     stop = StopRequest()
     with (
         stop_on_signals(stop),
+        life_sign() as alive,
         database(options.storage, options.state_dir) as url,
         opened(
             url,
             options.study,
             role="worker",
             wait_s=options.wait_s,
-            give_up=lambda: stop.count > 0,
+            # Asked during an outage of the database: then this is the loop.
+            give_up=_asked_to_stop(stop, alive),
         ) as session,
     ):
         try:
-            ending = _make_worker(options, session, device, stop).run()
+            ending = _make_worker(options, session, device, stop, alive).run()
         except DatabaseGone as error:
             if not stop:
                 raise
@@ -83,7 +88,11 @@ def serve_worker(options: WorkerOptions) -> int:
 
 
 def _make_worker(
-    options: WorkerOptions, session: Session, device: str, stop: StopRequest
+    options: WorkerOptions,
+    session: Session,
+    device: str,
+    stop: StopRequest,
+    alive: Callable[[], None],
 ) -> Worker:
     folder = checkpoint_dir(options.checkpoint_dir, options.state_dir)
     return Worker(
@@ -97,7 +106,7 @@ def _make_worker(
             checkpoint_dir=folder,
             study_name=session.record.study_name,
             checkpoint_salt=session.checkpoint_salt,
-            threads=options.threads,
+            threads=_threads(options, device),
             log_format=options.log_format,
             rehearsal=options.rehearsal,
         ),
@@ -106,9 +115,25 @@ def _make_worker(
         ),
         checkpoints=session.checkpoints(folder),
         stop=stop,
+        alive=alive,
         clock=time.monotonic,
         sleep=time.sleep,
     )
+
+
+def _asked_to_stop(stop: StopRequest, alive: Callable[[], None]) -> Callable[[], bool]:
+    def asked() -> bool:
+        alive()
+        return stop.count > 0
+
+    return asked
+
+
+def _threads(options: WorkerOptions, device: str) -> int | None:
+    """CPU threads of torch; None leaves torch's choice, which OMP_NUM_THREADS makes."""
+    if options.threads is not None or device != "cpu" or os.environ.get("OMP_NUM_THREADS"):
+        return options.threads
+    return threads_per_worker(options.cpu_workers)
 
 
 def _serve_all(options: WorkerOptions, devices: list[str]) -> int:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import ctypes
 import signal
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
@@ -13,18 +14,31 @@ PR_SET_PDEATHSIG = 1
 """prctl's option: the signal this process gets when its parent dies (Linux)."""
 
 
+ONE_REQUEST_S = 2.0
+
+
 class StopRequest:
     """Counts the requests to stop; a second one means at once.
+
+    SIGTERMs within `ONE_REQUEST_S` are one: Slurm and others send it to all processes of a job,
+    and whoever started us passes on its own.
 
     Handlers only touch this, since an exception in the middle of a database call
     could leave it half done.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, clock: Callable[[], float] = time.monotonic) -> None:
         self.count = 0
         self.reason = ""
+        self._clock = clock
+        self._first_at = 0.0
 
     def __call__(self, reason: str) -> None:
+        now = self._clock()
+        if self.reason == reason == "SIGTERM" and now - self._first_at < ONE_REQUEST_S:
+            return
+        if not self.count:
+            self._first_at = now
         self.count += 1
         self.reason = reason
 

@@ -30,6 +30,11 @@ def running_pid(data_dir: Path) -> int | None:
     return pid if same else None
 
 
+def running_port(data_dir: Path) -> int:
+    """The port in postmaster.pid of a running server (its socket's name has it as well)."""
+    return int((data_dir / "postmaster.pid").read_text().splitlines()[3])
+
+
 def remove_stale_locks(data_dir: Path, socket_lock: Path, *, timeout_s: float) -> None:
     """Remove the lock files of a killed server, and wait until its children have ended.
 

@@ -21,7 +21,7 @@ from sqlalchemy import URL
 from nkat_errors import BadInput, NkatError
 from storage.embedded import folders, programs
 from storage.embedded.account import Account
-from storage.embedded.process import remove_stale_locks, running_pid
+from storage.embedded.process import remove_stale_locks, running_pid, running_port
 from storage.embedded.signals import held_signals
 from storage.embedded.users import Users
 from storage.engine import DRIVER
@@ -29,6 +29,7 @@ from storage.engine import DRIVER
 _log = logging.getLogger(__name__)
 
 START_TIMEOUT_S = 60  # a server that recovers from a crash replays its log first
+DEFAULT_PORT = 5432
 SUPERUSER = "postgres"  # the role inside the database
 LOG_NAME = "server.log"
 
@@ -79,6 +80,7 @@ class EmbeddedPostgres:
         self._bin = Path()
         self._socket_dir = Path()
         self._account = Account(None)
+        self._port = DEFAULT_PORT
 
     # --- what callers use --------------------------------------------------------
 
@@ -89,8 +91,11 @@ class EmbeddedPostgres:
 
     def url_of(self, database: str) -> str:
         """The address of another database of this server."""
+        query = {"host": str(self._socket_dir)}
+        if self._port != DEFAULT_PORT:  # it is in the socket's name, too
+            query["port"] = str(self._port)
         return URL.create(
-            DRIVER, username=SUPERUSER, database=database, query={"host": str(self._socket_dir)}
+            DRIVER, username=SUPERUSER, database=database, query=query
         ).render_as_string(hide_password=False)
 
     @property
@@ -117,6 +122,7 @@ class EmbeddedPostgres:
                 if running_pid(self.data_dir) is None:
                     self._init_cluster()
                     self._start()
+                self._port = running_port(self.data_dir)
                 self.create_database(self.database)
         except BaseException:
             self._leave()
@@ -145,7 +151,7 @@ class EmbeddedPostgres:
 
     def create_database(self, name: str, *, template: str = "template1") -> None:
         """Make database `name` (a copy of `template`) unless it is there."""
-        with self._admin() as cursor:
+        with self.admin() as cursor:
             cursor.execute("SELECT 1 FROM pg_database WHERE datname = %s", (name,))
             if cursor.fetchone() is None:
                 cursor.execute(
@@ -156,7 +162,7 @@ class EmbeddedPostgres:
 
     def drop_database(self, name: str) -> None:
         """Drop database `name`, ending its connections."""
-        with self._admin() as cursor:
+        with self.admin() as cursor:
             cursor.execute(
                 sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name))
             )
@@ -164,9 +170,14 @@ class EmbeddedPostgres:
     # --- the server --------------------------------------------------------------
 
     @contextmanager
-    def _admin(self) -> Iterator[Any]:
+    def admin(self) -> Iterator[Any]:
+        """A cursor of the server's superuser, each statement a transaction."""
         connection = psycopg2.connect(
-            host=str(self._socket_dir), user=SUPERUSER, dbname="postgres", connect_timeout=30
+            host=str(self._socket_dir),
+            port=self._port,
+            user=SUPERUSER,
+            dbname="postgres",
+            connect_timeout=30,
         )
         try:
             connection.autocommit = True  # CREATE DATABASE refuses a transaction
@@ -229,7 +240,8 @@ class EmbeddedPostgres:
         half_made.rename(self.data_dir)
 
     def _start(self) -> None:
-        socket_lock = self._socket_dir / f"{folders.SOCKET_NAME}.lock"
+        port = self._settings.get("port", str(DEFAULT_PORT))
+        socket_lock = self._socket_dir / f"{folders.SOCKET_NAME.rpartition('.')[0]}.{port}.lock"
         remove_stale_locks(self.data_dir, socket_lock, timeout_s=START_TIMEOUT_S)
         settings = {**self._settings, "unix_socket_directories": str(self._socket_dir)}
         # In a file: pg_ctl would pass them through a shell, which needs quoting of its own.

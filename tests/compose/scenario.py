@@ -39,6 +39,7 @@ BUDGET = 16  # n_trials of search.yaml
 PROJECT = "nkat-compose-test"
 FAR_PROJECT = "nkat-compose-test-far"
 IMAGE = "nkat-search:compose-test"
+REVISION = "0123abc"
 RECOVERY_S = 240.0  # lease, restart and the other workers' trials together; more is a hang
 
 
@@ -64,6 +65,7 @@ class Scenario:
         (scratch / "data").mkdir()
         self._password = write_secret(scratch / "dashboard_password")
         write_secret(scratch / "postgres_password")
+        write_secret(scratch / "worker_password")
         # The address under which containers reach this host: what another host would use.
         gateway = "{{(index .IPAM.Config 0).Gateway}}"
         self._address = sh("docker", "network", "inspect", "bridge", "--format", gateway).strip()
@@ -71,12 +73,13 @@ class Scenario:
         common = {
             "NKAT_IMAGE": IMAGE,
             "POSTGRES_PASSWORD_FILE": str(scratch / "postgres_password"),
+            "WORKER_PASSWORD_FILE": str(scratch / "worker_password"),
+            "NKAT_REVISION": REVISION,
             "TLS_DIR": str(scratch / "tls"),
             "POSTGRES_PORT": str(free_port()),
             "NKAT_DATA": str(scratch / "data"),
             "NKAT_GRACE_S": "20",
             "NKAT_STOP_GRACE": "30s",
-            "OMP_NUM_THREADS": "1",
         }
         self.stack = Stack(
             project=PROJECT,
@@ -129,6 +132,8 @@ class Scenario:
             "for t in gcc cc make g++ ld; do command -v $t; done; id -u",
         ).split()
         self.expect(tools == ["10001"], "no build tools in it, and not root", " ".join(tools))
+        label = '{{index .Config.Labels "org.opencontainers.image.revision"}}'
+        self.expect(inspect(IMAGE, label) == REVISION, "it is labelled with its revision")
 
     def up(self) -> None:
         tls = self._scratch / "tls"
@@ -154,6 +159,30 @@ class Scenario:
             == "0",
             "migrate ended well before them",
         )
+        (worker,) = self.stack.containers("worker")
+        limits = inspect(worker, "{{.HostConfig.Memory}} {{.HostConfig.PidsLimit}}").split()
+        self.expect(all(int(n) > 0 for n in limits), "a worker's limits hold", " ".join(limits))
+        users = self._sql(
+            "SELECT DISTINCT usename FROM pg_stat_activity WHERE application_name = 'nkat-worker'"
+        )
+        self.expect(users == "nkat_worker", "workers come as a user who can delete nothing")
+
+    def metrics(self) -> None:
+        text = self.stack(
+            *("exec", "-T", "orchestrator", "python", "-c"),
+            "import urllib.request as r; "
+            "print(r.urlopen('http://orchestrator:9464/metrics', timeout=9).read().decode())",
+        )
+        values = dict(
+            line.rsplit(" ", 1) for line in text.splitlines() if line[:1] not in ("#", "")
+        )
+        self.expect(
+            float(values["nkat_trials_budget"]) == BUDGET
+            and float(values["nkat_checkpoint_disk_size_bytes"]) > 0
+            and any(name.startswith("nkat_worker_last_heartbeat") for name in values),
+            "metrics are scraped from the orchestrator",
+            f"{len(values)} samples",
+        )
 
     def dashboard(self) -> None:
         self.expect(self._get("/dashboard", None) == 401, "dashboard without a login: 401")
@@ -167,9 +196,17 @@ class Scenario:
 
     def scale(self) -> None:
         start = time.monotonic()
-        self.stack("up", "--detach", "--no-recreate", "--scale", "worker=3")
+        self.stack.set(NKAT_WORKERS="3")
+        self.stack("up", "--detach")
         self._await("three workers hold trials", lambda s: _holding(s) >= 3, RECOVERY_S)
-        self.row("scaled to 3 workers, each on a trial", self.seconds("scale_to_3_s", start))
+        self.row("NKAT_WORKERS=3: each on a trial", self.seconds("scale_to_3_s", start))
+        start = time.monotonic()
+        self.stack("up", "--detach")
+        self.expect(
+            len(self.stack.containers("worker")) == 3,
+            "a plain up -d keeps all three",
+            self.seconds("up_while_running_s", start),
+        )
 
     def kill_one(self) -> None:
         """kill -9 by the host: the lease runs out, another attempt begins."""
@@ -289,14 +326,54 @@ class Scenario:
         )
         return status
 
+    def tools(self, *command: str) -> str:
+        return self.stack("run", "--rm", "--no-TTY", "tools", *command)
+
     def export(self) -> str:
-        self.stack(
-            *("run", "--rm", "--no-TTY", "orchestrator", "nkat-search", "export"),
-            *("--out", "/out/best.yaml"),
+        migrated = inspect(
+            self.stack.containers("migrate", running=False)[0], "{{.State.StartedAt}}"
         )
+        start = time.monotonic()
+        self.tools("export", "--out", "/out/best.yaml", "--force")
+        self.row("tools export", self.seconds("export_s", start))
+        again = inspect(self.stack.containers("migrate", running=False)[0], "{{.State.StartedAt}}")
+        self.expect(again == migrated, "for which migrate did not run again")
         text = (self._out / "best.yaml").read_text(encoding="utf-8")
         self.expect("model:" in text and "train:" in text, "best.yaml exported", f"{len(text)} B")
         return text
+
+    def other_tools(self) -> None:
+        """Each needs another of the folders: results, data, cache, checkpoints."""
+        self.tools("report", "--out", "/out/report.html")
+        self.tools(
+            *("train", "--config", "/out/best.yaml", "--dataset", "mnist"),
+            *("--out", "/out/again.json"),
+        )
+        # No prepared file is here: it says so, with exit code 1.
+        missing = self.stack("run", "--rm", "--no-TTY", "tools", "data", "check", check=False)
+        self.tools("backup", "/out/search.backup")
+        written = {path.name for path in self._out.iterdir()}
+        self.expect(
+            written >= {"best.yaml", "report.html", "again.json", "search.backup"}
+            and "not here" in missing,
+            "tools: report, train, data check, backup",
+            " ".join(sorted(written)),
+        )
+
+    def restore(self, before: Json) -> None:
+        """Everything deleted, the backup put into a fresh stack."""
+        self.stack("down", "--volumes")
+        start = time.monotonic()
+        self.tools("restore", "/out/search.backup")
+        self.stack("up", "--detach")
+        self._await("the search is there", lambda s: s["budget"] == BUDGET, 120)
+        after = self.stack.status()
+        keys = ("study", "budget", "done", "complete", "pruned", "attempts", "lost", "best")
+        self.expect(
+            all(before[key] == after[key] for key in keys),
+            "a backup restored into a fresh stack: the search is as it was",
+            self.seconds("restore_s", start),
+        )
 
     def down_and_up(self, before: Json, exported: str) -> None:
         self.far("down", "--volumes")
@@ -312,13 +389,17 @@ class Scenario:
         same = all(before[key] == after[key] for key in keys)
         trials = [[_lasting(row) for row in status["trials"]] for status in (before, after)]
         self.expect(same and trials[0] == trials[1], "up again: the study is as it was", again)
-        (worker,) = self.stack.containers("worker", running=False)
+        workers = self.stack.containers("worker", running=False)
+        self.expect(len(workers) == 3, "up again with all three workers")
         wait_for(
-            "the worker ends",
-            lambda: inspect(worker, "{{.State.Status}} {{.State.ExitCode}}") == "exited 0",
+            "the workers end",
+            lambda: (
+                {inspect(w, "{{.State.Status}} {{.State.ExitCode}}") for w in workers}
+                == {"exited 0"}
+            ),
             within_s=90,
         )
-        self.row("a worker of a finished search ends at once, code 0")
+        self.row("workers of a finished search end at once, code 0")
         self.export()
         text = (self._out / "best.yaml").read_text(encoding="utf-8")
         self.expect(_model_part(text) == _model_part(exported), "and exports the same network")
@@ -371,15 +452,18 @@ class Scenario:
     def _first_epoch(self, trial: int, *, after_attempt: int) -> tuple[int, int] | None:
         """Stage and epoch of a trial's newest attempt, once there is a later one that has
         any.  Straight from the database: `status` takes longer than an epoch here."""
-        row = self.stack(
-            *("exec", "-T", "postgres", "psql", "-U", "nkat", "-d", "nkat", "-tA", "-c"),
+        row = self._sql(
             f"SELECT stage, epoch FROM nkat_attempt WHERE trial_number = {trial} "
-            f"AND attempt > {after_attempt} AND epoch IS NOT NULL ORDER BY attempt LIMIT 1",
-        ).strip()
+            f"AND attempt > {after_attempt} AND epoch IS NOT NULL ORDER BY attempt LIMIT 1"
+        )
         if not row:
             return None
         stage, epoch = row.split("|")
         return int(stage), int(epoch)
+
+    def _sql(self, query: str) -> str:
+        psql = ("exec", "-T", "postgres", "psql", "-U", "nkat", "-d", "nkat", "-tA", "-c", query)
+        return self.stack(*psql).strip()
 
     @staticmethod
     def _trial(status: Json, number: int) -> Json:
@@ -464,6 +548,7 @@ def main() -> int:
             scenario.build()
             scenario.up()
             scenario.dashboard()
+            scenario.metrics()
             scenario.scale()
             scenario.kill_one()
             scenario.stop_one()
@@ -471,7 +556,9 @@ def main() -> int:
             scenario.restart_postgres()
             before = scenario.finish()
             exported = scenario.export()
+            scenario.other_tools()
             scenario.down_and_up(before, exported)
+            scenario.restore(before)
         except (Failed, OSError, KeyError, StopIteration) as error:
             scenario.rows.append((str(error).splitlines()[0], "BROKEN", type(error).__name__))
             print(f"\nBROKEN: {error}\n", file=sys.stderr)

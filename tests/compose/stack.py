@@ -57,13 +57,20 @@ class Stack:
         self, *, project: str, files: tuple[str, ...], settings: dict[str, str], scratch: Path
     ) -> None:
         env_file = scratch / f"{project}.env"
-        env_file.write_text("".join(f"{key}={value}\n" for key, value in settings.items()))
+        self._env_file, self._settings = env_file, dict(settings)
+        self.set()
         self._command = ["docker", "compose", "--project-directory", str(REPOSITORY)]
         self._command += ["--env-file", str(env_file), "-p", project]
         for file in files:
             self._command += ["-f", str(REPOSITORY / file)]
         keep = ("PATH", "HOME", "DOCKER_HOST", "DOCKER_CONFIG", "XDG_RUNTIME_DIR")
         self._env = {key: os.environ[key] for key in keep if key in os.environ}
+
+    def set(self, **settings: str) -> None:
+        """Changes lines of .env, as a user would with an editor."""
+        self._settings |= settings
+        lines = (f"{key}={value}\n" for key, value in self._settings.items())
+        self._env_file.write_text("".join(lines))
 
     def __call__(self, *arguments: str, check: bool = True) -> str:
         return sh(*self._command, *arguments, check=check, env=self._env)

@@ -5,7 +5,10 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import stat
+import threading
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -23,6 +26,8 @@ from process_helpers import (
     wait_for,
 )
 
+from search.cli import main
+from search.cli.healthcheck import Unhealthy, check, check_process
 from search.file.sections import BoundSection, FinalistsSection
 from search.objective.simulated_trainer import Rehearsal
 from search.space import Choices, Space
@@ -323,3 +328,37 @@ def test_a_user_enqueued_trial_is_trained_first_and_counts(
         assert tested.start().wait(60) == 0
         tested.check_exact()
         assert params_of(tested, 0) == wanted
+
+
+@pytest.mark.slow
+def test_an_outage_of_the_database_is_no_death_of_the_process(
+    postgres: EmbeddedPostgres,
+    database_url: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """What Kubernetes asks: alive (the process) all the while, ready (the beat) not."""
+    alive = tmp_path / "alive"
+    with service(database_url, tmp_path, search_file(trials=1), SLOW) as tested:
+        monkeypatch.setenv("NKAT_ALIVE_DIR", str(alive))  # of the health check
+        tested.variables = {"NKAT_ALIVE_DIR": str(alive)}  # of the worker
+        worker = tested.start()
+        tested.wait_for_epoch("1", "cifar10", 1)
+        sign = alive / str(worker.pid)
+        outage = threading.Thread(target=postgres.restart, kwargs={"pause_s": 6})
+        outage.start()
+        try:
+            wait_for("the outage", lambda: postgres.pid is None, 20)
+            gone_at = time.time()
+            wait_for("a sign without a database", lambda: sign.stat().st_mtime > gone_at + 2, 6)
+            assert postgres.pid is None
+            assert main(["healthcheck", "--process", "--max-age", "5"]) == 0
+            with pytest.raises(Unhealthy, match="does not answer"):
+                check(storage=database_url, host=socket.gethostname(), max_age_s=None)
+        finally:
+            outage.join()
+        tested.wait_until_done()
+        assert worker.wait(20) == 0
+        assert not sign.exists()
+    with pytest.raises(Unhealthy, match="no process has shown"):
+        check_process(alive, max_age_s=20)

@@ -88,6 +88,7 @@ class Service:
     plan: Rehearsal
     board: Board
     workers: list[subprocess.Popen[bytes]] = field(default_factory=list)
+    variables: dict[str, str] = field(default_factory=dict)
 
     def start(self, plan: Rehearsal | None = None, *extra: str) -> subprocess.Popen[bytes]:
         plan = plan or self.plan
@@ -97,7 +98,7 @@ class Service:
                 command("worker", *options),
                 stdout=log,
                 stderr=log,
-                env=environment(storage=self.url),
+                env=environment(storage=self.url, env=self.variables),
                 start_new_session=True,
             )
         self.workers.append(worker)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from nkat_errors import BadInput
-from search.file.data_choice import settle
+from search.file.data_choice import settle, settled_before
 from search.file.load import parse_search_text
 
 TEXT = """\
@@ -93,3 +93,33 @@ def test_a_damaged_file_is_told_before_the_search(folder):
     (folder / "letters.npz").write_bytes(b"no zip file")
     with pytest.raises(BadInput, match=r"letters\.npz"):
         settled(TEXT, folder)
+
+
+def test_what_was_settled_before_is_taken_without_looking(folder):
+    write_set(folder, "other", classes=26)
+    text = TEXT.replace("letters,", "letters, alternatives: [gone, other],")
+    before = settled(text, folder).search_file
+    again = settled_before(parse_search_text(text), parse_search_text(before.to_yaml()))
+    assert again is not None
+    assert (again.search_file, again.search_file.hash()) == (before, before.hash())
+    assert again.notes == ("other: as when the study was made, standing in for letters",)
+
+
+def test_rendered_images_stay_rendered_where_the_file_lets_them(folder):
+    text = TEXT.replace("letters, limit", "emnist_letters, limit") + "synthetic_fallback: true\n"
+    before = parse_search_text(text.replace("limit: 30", "limit: 30, synthetic: true"))
+    again = settled_before(parse_search_text(text), before)
+    assert again is not None
+    assert again.search_file.hash() == before.hash()
+    assert "SYNTHETIC" in again.notes[0]
+    assert settled_before(parse_search_text(text.replace("true", "false")), before) is None
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [("letters, limit", "cifar10, limit"), ("  - {name: letters, limit: 30}\n", "")],
+    ids=["another set", "fewer sets"],
+)
+def test_other_sets_are_settled_anew(old, new):
+    asked = parse_search_text(TEXT.replace(old, new))
+    assert settled_before(asked, parse_search_text(TEXT)) is None
