@@ -131,4 +131,4 @@ def _run(connection: Connection, text: str, name: str, **parts: str) -> None:
             cursor.execute(statement)
     except Exception as error:
         # Without the statement: it may hold the password.
-        raise ProgrammingError("(a grant)", None, error) from None  # type: ignore[arg-type]
+        raise ProgrammingError("(a grant)", None, error) from None
