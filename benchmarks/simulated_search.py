@@ -7,18 +7,17 @@ when it began, so it is run to its end at once, and told when the clock gets the
 
 from __future__ import annotations
 
-import hashlib
 import heapq
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
 import optuna
 from optuna.samplers import BaseSampler
 from optuna.study import Study
 from optuna.trial import Trial, TrialState
 from surrogate import Outcome, Surrogate, score_of
+from traces import Done, chance_of
 
 from model.config import ModelConfig, TrainConfig
 from search.file.search_file import SearchFile
@@ -28,28 +27,9 @@ from search.objective.simulated_trainer import RehearsedImages
 from search.objective.two_stages import EpochReport, TwoStageObjective
 from search.study.past import PastReader
 from search.study.trial_attributes import TrialAttributes, TrialFacts
-from search.study.verdict import Ending
 
 SamplerOf = Callable[[SearchFile, int], BaseSampler]
 """From the search file and a worker's rank."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Done:
-    """A trial that was trained (in part).
-
-    Args:
-        at: GPU-seconds that all workers had spent when it ended, idle ones included.
-        spent: its own GPU-seconds.
-        ending: why it ended; `complete` for one whose sets were all trained.
-        measured, true: its Global TPE score with and without noise, had nothing stopped it.
-    """
-
-    at: float
-    spent: float
-    ending: str
-    measured: float
-    true: float
 
 
 @dataclass(kw_only=True)
@@ -117,11 +97,6 @@ class _NoCheckpoints:
 
     def save(self, number: int, payload: object) -> bool:
         return True
-
-
-def chance_of(*parts: object) -> np.random.Generator:
-    digest = hashlib.sha256(repr(parts).encode()).digest()
-    return np.random.default_rng(int.from_bytes(digest[:8], "big"))
 
 
 class SimulatedSearch:
@@ -208,9 +183,6 @@ class SimulatedSearch:
         self._objective.run(job, events.append, lambda: False)
         finished = events[-1]
         assert isinstance(finished, Finished)
-        for event in events:  # the sampler of another worker sees what was reported so far
-            if isinstance(event, EpochDone) and event.report is not None:
-                trial.report(event.report[1], event.report[0])
         return events, Done(
             at=self._clock.now * len(self._studies),
             spent=self._clock.now - began,
@@ -224,8 +196,10 @@ class SimulatedSearch:
         finished = events[-1]
         assert isinstance(finished, Finished)
         verdict = finished.verdict
-        if verdict.report is not None:
-            trial.report(verdict.report[1], verdict.report[0])
+        reports = [event.report for event in events if isinstance(event, EpochDone)]
+        for report in (*reports, verdict.report):
+            if report is not None:
+                trial.report(report[1], report[0])
         flat = TrialAttributes(verdict=verdict, facts=finished.facts).to_flat()
         for key, value in flat.items():
             trial.set_user_attr(key, value)
@@ -233,37 +207,3 @@ class SimulatedSearch:
             trial.set_constraint(key, violation)
         state = TrialState.COMPLETE if verdict.complete else TrialState.PRUNED
         trial.study.tell(trial, verdict.value, state=state)
-
-
-def incumbents(done: list[Done]) -> list[tuple[float, float]]:
-    """(GPU-seconds, true score) whenever another trial becomes the best one by measurement."""
-    found, best = [], float("-inf")
-    for one in sorted(done, key=lambda one: one.at):
-        if one.ending == Ending.COMPLETE.value and one.measured > best:
-            best = one.measured
-            found.append((one.at, one.true))
-    return found
-
-
-def thrown_away(done: list[Done]) -> tuple[str, float, float] | None:
-    """What stopped the trial that would have measured best; None where it was trained to its end.
-
-    With the measured and the true score that the best trained one lacks.
-    """
-    winner = max(done, key=lambda one: one.measured)
-    kept = max(
-        (one for one in done if one.ending == Ending.COMPLETE.value),
-        key=lambda one: one.measured,
-        default=None,
-    )
-    if kept is None or winner.ending == Ending.COMPLETE.value:
-        return None
-    return winner.ending, winner.measured - kept.measured, winner.true - kept.true
-
-
-def counts(done: list[Done]) -> Mapping[str, int]:
-    """Trials by ending."""
-    return {
-        ending: sum(one.ending == ending for one in done)
-        for ending in dict.fromkeys(one.ending for one in done)
-    }

@@ -25,7 +25,7 @@ import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from itertools import product
+from itertools import product, takewhile
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +45,8 @@ from sklearn.linear_model import HuberRegressor, LinearRegression, Ridge
 from search.score.tpe_score import lambda_theory, weight
 
 SEARCHES = Path(__file__).parent / "data" / "searches.csv"
+TABLE = Path(__file__).parent / "data" / "table.csv"
+"""Of plans/table.yaml, where it was trained already (plan_table.py says how)."""
 GATE_SET = "cifar10"
 OTHERS = ("fashion_mnist", "sd19_letters", "mnist")
 EPOCHS = (12, 10, 16, 5)
@@ -55,6 +57,7 @@ MOST_TOKENS = 64
 """`limits.tokens` there."""
 WIDTHS, DEPTHS, STEMS, PATCHES = (384, 448, 512), (5, 6, 7, 8, 9), ("off", "tiny", "small"), (1, 2, 4)
 TEMPERATURE, TOP_P = (0.6, 1.0), (0.80, 0.95)
+SEARCHED = ("conv_stem", "patch_size", "embed_dim", "depth", "temperature", "top_p")
 
 Array = NDArray[np.float64]
 Params = Mapping[str, Any]
@@ -85,7 +88,6 @@ def score_of(params: Params, accuracies: Sequence[float]) -> float:
 class Row:
     """A trial as it went; `others` are the sets of stage 2 that it trained."""
 
-    search: str
     params: Params
     curve: tuple[float, ...]
     others: Mapping[str, float]
@@ -93,25 +95,51 @@ class Row:
     seconds2: float
 
 
-def read_rows(path: Path = SEARCHES) -> list[Row]:
-    """Trials of the feasible space that ended stage 1; the same training counts once (the
-    searches have one seed)."""
+def read_rows(searches: Path = SEARCHES, plan: Path = TABLE) -> list[Row]:
+    """All that is there of the feasible space and ended stage 1."""
+    return [*_of_searches(searches), *(_of_plan(plan) if plan.exists() else ())]
+
+
+def _of_searches(path: Path) -> list[Row]:
+    """The same training counts once (the searches have one seed)."""
     found: dict[tuple[float, ...], Row] = {}
-    with path.open(newline="") as stream:
-        for line in csv.DictReader(stream):
-            row = Row(
-                search=line["search"],
-                params=json.loads(line["params"]),
-                curve=tuple(json.loads(line["curve"])),
-                others={k: v for k, v in json.loads(line["accuracies"]).items() if k in OTHERS},
-                seconds1=float(line["seconds_stage1"]),
-                seconds2=float(line["seconds_stage2"]),
-            )
-            if len(row.curve) == EPOCHS[0] and feasible(row.params):
-                known = found.setdefault(row.curve, row)
-                if len(row.others) > len(known.others):
-                    found[row.curve] = row
+    for line in _lines(path):
+        row = Row(
+            params=json.loads(line["params"]),
+            curve=tuple(json.loads(line["curve"])),
+            others={k: v for k, v in json.loads(line["accuracies"]).items() if k in OTHERS},
+            seconds1=float(line["seconds_stage1"]),
+            seconds2=float(line["seconds_stage2"]),
+        )
+        if len(row.curve) == EPOCHS[0] and feasible(row.params):
+            known = found.setdefault(row.curve, row)
+            if len(row.others) > len(known.others):
+                found[row.curve] = row
     return list(found.values())
+
+
+def _of_plan(path: Path) -> Iterator[Row]:
+    """What recipe.py wrote: a line for each set of a point and seed, in any order.  A set counts
+    where those before it are there, as in a search."""
+    points: dict[tuple[str, str], dict[str, dict[str, str]]] = {}
+    for line in _lines(path):
+        points.setdefault((line["model"], line["seed"]), {})[line["set"]] = line
+    for (model, _), sets in points.items():
+        there = list(takewhile(sets.__contains__, OTHERS))
+        if GATE_SET in sets:
+            plain = json.loads(model)
+            yield Row(
+                params={name: plain[name] for name in SEARCHED},
+                curve=tuple(json.loads(sets[GATE_SET]["accuracies"])),
+                others={name: float(sets[name]["accuracy"]) for name in there},
+                seconds1=float(sets[GATE_SET]["train_s"]),
+                seconds2=sum(float(sets[name]["train_s"]) for name in there),
+            )
+
+
+def _lines(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="") as stream:
+        return list(csv.DictReader(stream))
 
 
 @dataclass(frozen=True, kw_only=True)
