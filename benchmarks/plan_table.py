@@ -6,8 +6,8 @@
     python benchmarks/surrogate.py                            # takes the new rows in
 
 150 points of a Sobol sequence, all of them on CIFAR-10; those whose score the surrogate puts
-into the upper half on the other sets too; every tenth of either half with a second seed.  Any beginning of the
-list is spread over the space as well, so that it can be stopped anywhere.
+into the upper half on the other sets too; every tenth of either half with a second seed.  Any
+beginning of the list is spread over the space as well, so that it can be stopped anywhere.
 """
 
 from __future__ import annotations
@@ -74,7 +74,11 @@ def main() -> None:
     search, surrogate, chosen = shipped(), Surrogate(read_rows()), points()
     scores = [surrogate.true_score(point) for point in chosen]
     middle = float(np.median(scores))
-    lines = ["base:", f"  model: {flow(dict(search.model))}", f"  train: {flow(dict(search.train))}"]
+    lines = [
+        "base:",
+        f"  model: {flow(dict(search.model))}",
+        f"  train: {flow(dict(search.train))}",
+    ]
     lines += ["recipes:"]
     for number, entry in enumerate(search.datasets[1:]):
         lines.append(f"  - &recipe{number} {flow(entry.recipe())}")

@@ -204,9 +204,7 @@ def show(runs: Mapping[Key, Run], names: Sequence[str], scale: Scale) -> None:
     header = ["method", "workers", "seeds", "trials (whole)", "GPU-s to 99 %: mean, median",
               "reached", "ratio to ours", "regret at half", "at the end", "minus ours",
               "winner thrown away"]  # fmt: skip
-    lines = [
-        line for workers in WORKERS for line in rows_of(runs, names, workers, scale, "ours")
-    ]
+    lines = [line for workers in WORKERS for line in rows_of(runs, names, workers, scale, "ours")]
     print("\n" + table(lines, header=header))
 
 

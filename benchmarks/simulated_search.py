@@ -176,9 +176,7 @@ class SimulatedSearch:
         ended = trial.study.get_trials(
             deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED)
         )
-        job = Job(
-            trial_number=trial.number, attempt=1, params=params, past=self._past.read(ended)
-        )
+        job = Job(trial_number=trial.number, attempt=1, params=params, past=self._past.read(ended))
         events: list[Event] = []
         self._objective.run(job, events.append, lambda: False)
         finished = events[-1]

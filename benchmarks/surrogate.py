@@ -1,6 +1,7 @@
 """What a training of configs/search.yaml's space would bring: a surrogate fitted to real trials.
 
-    python benchmarks/surrogate.py          # what it was fitted to, and its error
+    python benchmarks/surrogate.py                   # what it was fitted to, and its error
+    python benchmarks/surrogate.py --table FILE.csv  # for `nkat-search rehearse --table FILE.csv`
 
 Fitted to data/searches.csv (searches on one H100):
 
@@ -19,6 +20,7 @@ Needs numpy and scikit-learn only, besides the score: benchmarks/outside/ uses i
 
 from __future__ import annotations
 
+import argparse
 import csv
 import json
 import warnings
@@ -55,7 +57,8 @@ IMAGES = (600_000, 600_000, 190_704, 300_000)
 """That those epochs train on and evaluate, by set: they divide a trial's seconds."""
 MOST_TOKENS = 64
 """`limits.tokens` there."""
-WIDTHS, DEPTHS, STEMS, PATCHES = (384, 448, 512), (5, 6, 7, 8, 9), ("off", "tiny", "small"), (1, 2, 4)
+WIDTHS, DEPTHS = (384, 448, 512), (5, 6, 7, 8, 9)
+STEMS, PATCHES = ("off", "tiny", "small"), (1, 2, 4)
 TEMPERATURE, TOP_P = (0.6, 1.0), (0.80, 0.95)
 SEARCHED = ("conv_stem", "patch_size", "embed_dim", "depth", "temperature", "top_p")
 
@@ -342,12 +345,31 @@ def _errors(found: Mapping[str, tuple[Array, Array]]) -> Iterator[tuple[str, str
         yield name, f"{len(wrong)} | {rank:.2f} | {wrong.mean():.4f} | {wrong.max():.4f}"
 
 
+def write_table(surrogate: Surrogate, path: Path) -> None:
+    """Final accuracies without noise, in the columns that a rehearsal reads."""
+    named = {"sd19_letters": "emnist_letters"}  # what configs/search.yaml calls the letters
+    columns = [f"accuracy_{named.get(name, name)}" for name in (GATE_SET, *OTHERS)]
+    with path.open("w", newline="") as stream:
+        writer = csv.writer(stream)
+        writer.writerow((*SEARCHED, *columns))
+        for point in space(steps=5):
+            accuracies = (round(a, 5) for a in surrogate.outcome(point).accuracies)
+            writer.writerow((*(point[name] for name in SEARCHED), *accuracies))
+
+
 def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--table", type=Path, help="write one for a rehearsal, and end")
+    given = parser.parse_args()
     rows = read_rows()
     whole = Surrogate(rows)
+    if given.table:
+        write_table(whole, given.table)
+        return
     shapes = {shape(row.params) for row in rows}
     print(f"{len(rows)} trials of {len(shapes)} shapes; the space has 105")
-    print("| stem, patch | tokens | trials | widths | depths | trained all sets |\n" + "| --- " * 6 + "|")
+    print("| stem, patch | tokens | trials | widths | depths | trained all sets |")
+    print("| --- " * 6 + "|")
     for stem, patch in product(STEMS, PATCHES):
         pair = [r for r in rows if shape(r.params)[:2] == (stem, patch)]
         count = tokens({"conv_stem": stem, "patch_size": patch})

@@ -18,7 +18,6 @@ import argparse
 import heapq
 import json
 import logging
-import sys
 import tempfile
 import warnings
 from collections.abc import Iterator
@@ -29,8 +28,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-
-sys.path[:0] = [str(Path(__file__).parents[1]), str(Path(__file__).parents[2])]
 
 from surrogate import (
     DEPTHS,
@@ -201,7 +198,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=30)
     parser.add_argument("--budget-s", type=float, default=900.0)
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--only", action="append", help="a method; all but `ASHA with CQR`, which is slow")
+    parser.add_argument("--only", action="append")
     given = parser.parse_args()
     warnings.simplefilter("ignore")
     logging.disable(logging.WARNING)

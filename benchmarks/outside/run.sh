@@ -12,4 +12,5 @@ if [ ! -x "$env/bin/python" ]; then
   "$env/bin/python" -m pip install --quiet "syne-tune[extra]==0.16.0" "smac==2.4.1" "ConfigSpace==1.2.2"
 fi
 export OMP_NUM_THREADS=1 # their models are small
+export PYTHONPATH="$here/..:$here/../.."
 exec "$env/bin/python" "$here/others.py" --out "$out" "$@"
