@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import optuna
+from halving import Halving
 from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler, RandomSampler, TPESampler
 from optuna.study import Study
@@ -47,10 +48,14 @@ class Method:
     Args:
         search: its search file; the seed is set for each run.
         sampler_of: makes a worker's sampler.
+        halving: after which epochs; none is what is shipped.
+        share: of the trials that go on from each.
     """
 
     search: SearchFile
     sampler_of: SamplerOf = new_sampler
+    halving: tuple[int, ...] = ()
+    share: float = 1 / 3
 
     def run(self, surrogate: Surrogate, *, seed: int, workers: int, budget_s: float) -> list[Done]:
         return SimulatedSearch(
@@ -58,6 +63,7 @@ class Method:
             surrogate=surrogate,
             sampler_of=self.sampler_of,
             workers=workers,
+            halving=Halving(epochs=self.halving, share=self.share) if self.halving else None,
         ).run(budget_s)
 
 
@@ -243,8 +249,11 @@ def sampler_choices() -> dict[str, Method | BestTenth]:
             ("prior_weight: 2", {"prior_weight": 2.0}),
         )
     }
-    for share in (0.2,):
-        found[f"{share:.0%} of the draws at random"] = Method(search=ours, sampler_of=mixed(share))
-    for draws in (2,):
-        found[f"cheapest of {draws} draws"] = Method(search=ours, sampler_of=cheapest(draws))
+    found["halving after epoch 1"] = Method(search=ours, halving=(1,))
+    found["halving after epochs 1, 4"] = Method(search=ours, halving=(1, 4))
+    found["halving after epoch 1, random"] = Method(
+        search=ours, halving=(1,), sampler_of=random_draws
+    )
+    found["20 % of the draws at random"] = Method(search=ours, sampler_of=mixed(0.2))
+    found["cheapest of 2 draws"] = Method(search=ours, sampler_of=cheapest(2))
     return found

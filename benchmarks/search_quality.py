@@ -28,7 +28,6 @@ from typing import Any
 
 import numpy as np
 import optuna
-from measure import table
 from numpy.typing import NDArray
 from quality_methods import BestTenth, Method, methods, sampler_choices, shipped
 from surrogate import Surrogate, read_rows, space
@@ -41,13 +40,12 @@ COLUMNS = ("method", "workers", "seed", "budget_s", "trials", "complete", "throw
 WORKERS = (1, 8)
 DRAWN = {
     "ours": "tab:red",
-    "ours, stops nothing": "tab:pink",
+    "multivariate: false": "tab:pink",
     "single-stage TPESampler": "tab:blue",
     "random, single-stage": "tab:gray",
     "one epoch, best tenth": "black",
     "ASHA": "tab:green",
     "BOHB": "tab:olive",
-    "ASHA with CQR": "tab:cyan",
     "SMAC3": "tab:orange",
 }
 """Lines of the plot and their colours."""
@@ -190,7 +188,7 @@ def rows_of(
         yield [
             name, str(workers), str(len(seeds)),
             f"{np.mean([r.trials for r in mine]):.0f} ({np.mean([r.complete for r in mine]):.0f})",
-            f"{took.mean():.0f}, {np.median(took):.0f}", f"{(took < budget).mean():.0%}",
+            f"{took.mean():.0f} / {np.median(took):.0f}", f"{(took < budget).mean():.0%}",
             "" if name == against else
             f"{took.mean() / theirs.mean():.2f} ({ratio[0]:.2f} to {ratio[1]:.2f})",
             f"{late.mean():.3f}", f"{end.mean():.3f}",
@@ -201,11 +199,13 @@ def rows_of(
 
 
 def show(runs: Mapping[Key, Run], names: Sequence[str], scale: Scale) -> None:
-    header = ["method", "workers", "seeds", "trials (whole)", "GPU-s to 99 %: mean, median",
+    header = ["method", "workers", "seeds", "trials (whole)", "GPU-s to 99 %: mean / median",
               "reached", "ratio to ours", "regret at half", "at the end", "minus ours",
               "winner thrown away"]  # fmt: skip
     lines = [line for workers in WORKERS for line in rows_of(runs, names, workers, scale, "ours")]
-    print("\n" + table(lines, header=header))
+    print()
+    for line in (header, ["---"] * len(header), *lines):
+        print(f"| {' | '.join(line)} |")
 
 
 def draw(runs: Mapping[Key, Run], scale: Scale, budget_s: float) -> None:
@@ -246,6 +246,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=30)
     parser.add_argument("--budget-s", type=float, default=900.0)
     parser.add_argument("--samplers", action="store_true", help="ours with other ways to draw")
+    parser.add_argument("--show", action="store_true", help="run nothing: what is there already")
     parser.add_argument("--outside", type=Path, help="what outside/run.sh wrote")
     given = parser.parse_args()
     optuna.logging.set_verbosity(optuna.logging.ERROR)
@@ -257,12 +258,13 @@ def main() -> None:
         first=surrogate.true_score(first),
     )
     choices = sampler_choices() if given.samplers else {}
-    simulate({**methods(), **choices}, surrogate, given.seeds, given.budget_s)
+    if not given.show:
+        simulate({**methods(), **choices}, surrogate, given.seeds, given.budget_s)
     if given.outside:
         take_in(given.outside)
     runs = read_runs()
     print(f"\nbest true score {scale.best:.4f}, first trial {scale.first:.4f}")
-    outside = [name for name in DRAWN if name not in methods()]
+    outside = [name for name in DRAWN if name not in methods() | sampler_choices()]
     show(runs, [*methods(), *outside], scale)
     if choices:
         show(runs, ["ours", *choices], scale)

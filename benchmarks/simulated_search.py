@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import optuna
+from halving import Halving
 from optuna.samplers import BaseSampler
 from optuna.study import Study
 from optuna.trial import Trial, TrialState
@@ -107,12 +108,20 @@ class SimulatedSearch:
         surrogate: answers instead of training.
         sampler_of: as `search.study.sampler.new_sampler`.
         workers: in parallel.
+        halving: a rung that the search does not have (halving.py).
     """
 
     def __init__(
-        self, *, search: SearchFile, surrogate: Surrogate, sampler_of: SamplerOf, workers: int
+        self,
+        *,
+        search: SearchFile,
+        surrogate: Surrogate,
+        sampler_of: SamplerOf,
+        workers: int,
+        halving: Halving | None = None,
     ) -> None:
         self._search = search
+        self._halving = halving
         self._surrogate = surrogate
         self._storage = optuna.storages.InMemoryStorage()
         self._studies = [
@@ -179,6 +188,10 @@ class SimulatedSearch:
         job = Job(trial_number=trial.number, attempt=1, params=params, past=self._past.read(ended))
         events: list[Event] = []
         self._objective.run(job, events.append, lambda: False)
+        if self._halving is not None:
+            events, stopped = self._halving.cut(events, self._search)
+            if stopped is not None:
+                self._clock.now = began + stopped * outcome.epoch_s[0]
         finished = events[-1]
         assert isinstance(finished, Finished)
         return events, Done(
