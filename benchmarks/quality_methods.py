@@ -79,6 +79,7 @@ def no_redraws(search: SearchFile, rank: int) -> BaseSampler:
 def _redrawn(search: SearchFile, inner: BaseSampler) -> RedrawSampler:
     return RedrawSampler(
         inner=inner,
+        random=RandomSampler(seed=search.seed),
         space=search.space,
         why_infeasible=search.why_infeasible,
         duplicate=search.sampler.duplicate,

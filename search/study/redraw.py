@@ -19,7 +19,8 @@ from search.space import Choices, FloatRange, IntRange, Parameter, Space, Value
 from storage.optuna_internals import params_of
 
 DRAWS = 100
-"""Draws for one trial, after which the last one stands: a space may be used up."""
+"""Draws for one trial by the sampler, then as many at random; after them the last one stands:
+a space may be used up."""
 
 
 class RedrawSampler(BaseSampler):
@@ -33,6 +34,8 @@ class RedrawSampler(BaseSampler):
     Args:
         inner: draws.
         space: what is searched.
+        random: draws after that one has drawn nothing of use, as a sampler that draws each
+            parameter by itself may do for ever.
         why_infeasible: says why drawn values cannot be trained; None if they can.
         duplicate: two points this near in every parameter, as a share of its range, repeat
             each other, 0..1.
@@ -42,11 +45,13 @@ class RedrawSampler(BaseSampler):
         self,
         *,
         inner: BaseSampler,
+        random: BaseSampler,
         space: Space,
         why_infeasible: Callable[[Mapping[str, Value]], str | None],
         duplicate: float,
     ) -> None:
         self._inner = inner
+        self._random = random
         self._space = space
         self._why_infeasible = why_infeasible
         self._duplicate = duplicate
@@ -56,6 +61,7 @@ class RedrawSampler(BaseSampler):
 
     def reseed_rng(self) -> None:
         self._inner.reseed_rng()
+        self._random.reseed_rng()
 
     def infer_relative_search_space(
         self, study: Study, trial: FrozenTrial
@@ -71,21 +77,21 @@ class RedrawSampler(BaseSampler):
             if other.number != trial.number
         ]
         drawn: dict[str, Any] = {}
-        for _ in range(DRAWS):
-            drawn = self._draw(study, trial)
+        for sampler in (self._inner,) * DRAWS + (self._random,) * DRAWS:
+            drawn = self._draw(sampler, study, trial)
             if self._why_infeasible(drawn) is None and not any(
                 self._space.near(drawn, point, self._duplicate) for point in earlier
             ):
                 break
         return drawn
 
-    def _draw(self, study: Study, trial: FrozenTrial) -> dict[str, Any]:
-        together = self._inner.infer_relative_search_space(study, trial)
-        drawn = self._inner.sample_relative(study, trial, together)
+    def _draw(self, sampler: BaseSampler, study: Study, trial: FrozenTrial) -> dict[str, Any]:
+        together = sampler.infer_relative_search_space(study, trial)
+        drawn = sampler.sample_relative(study, trial, together)
         return {
             name: drawn[name]
             if name in drawn
-            else self._inner.sample_independent(study, trial, name, distribution)
+            else sampler.sample_independent(study, trial, name, distribution)
             for name, distribution in self._distributions.items()
         }
 

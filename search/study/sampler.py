@@ -36,6 +36,7 @@ def new_sampler(search: SearchFile, rank: int) -> RedrawSampler:
     seed_of_rank = int.from_bytes(digest[:4], "big")
     return RedrawSampler(
         inner=_named(search, seed_of_rank),
+        random=optuna.samplers.RandomSampler(seed=seed_of_rank),
         space=search.space,
         why_infeasible=search.why_infeasible,
         duplicate=search.sampler.duplicate,

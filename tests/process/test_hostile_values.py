@@ -87,6 +87,7 @@ BASES: dict[str, list[str]] = {
     "data prepare": ["no-such-set"],
     "data check": ["no-such-set"],
     "rehearse": ["--config", "search.yaml", "--faults", "no-such-fault"],
+    "database": ["--password-file", "no-such-secret"],
     "healthcheck": DATABASE[:2],
 }
 """What lets each command fail or end soon, however its other options are."""

@@ -55,6 +55,7 @@ def study_of(space: Space, **given: Any) -> optuna.Study:
 
     sampler = RedrawSampler(
         inner=optuna.samplers.RandomSampler(seed=0),
+        random=optuna.samplers.RandomSampler(seed=1),
         space=space,
         why_infeasible=feasible,
         duplicate=given.pop("duplicate", 0.01),
@@ -68,6 +69,12 @@ def test_no_point_of_a_small_space_is_drawn_twice_until_all_were() -> None:
     points = [tuple(space.suggest(study.ask()).values()) for _ in range(13)]
     assert len(set(points[:12])) == 12
     assert points[12] in points[:12]  # used up: the search goes on all the same
+
+
+def test_a_sampler_that_draws_nothing_of_use_is_replaced_by_chance() -> None:
+    # Each parameter by itself, this one goes on drawing what cannot be trained.
+    single = changed(sampler={"name": "TPESampler", "options": {"multivariate": False}})
+    assert [single.why_infeasible(point) for point in draws(single, 40)] == [None] * 40
 
 
 def test_a_point_that_waits_is_not_drawn() -> None:
