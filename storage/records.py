@@ -203,6 +203,10 @@ class Counts:
         return f"{self.budget} trials" + (f" + {self.repeats} repeats" if self.repeats else "")
 
 
+NO_DEVICE = "none"
+"""Of an orchestrator's row among the workers."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkerRow:
     """A worker for `status`; ages in seconds before the database's now.
@@ -229,6 +233,11 @@ class WorkerRow:
     images_per_s: float | None
     checkpoint_age_s: float | None
     leased_for_s: float | None
+
+    @property
+    def trains(self) -> bool:
+        """An orchestrator does not."""
+        return self.device != NO_DEVICE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -65,7 +65,7 @@ def render_workers(session: Session, *, studies: Sequence[str]) -> str:
     ranked = best_first(trials)
     # As in the report: draws that could not be trained are no saving.
     saved = saved_hours(trials)
-    training = [row for row in workers if row.device != "none"]  # the orchestrator has none
+    training = [row for row in workers if row.trains]
     return _template().render(
         study=session.record.study_name,
         query=f"?study={quote(session.record.study_name, safe='')}",
@@ -75,7 +75,7 @@ def render_workers(session: Session, *, studies: Sequence[str]) -> str:
         others=[
             (name, quote(name, safe="")) for name in studies if name != session.record.study_name
         ],
-        state="done" if counts.done >= counts.budget else command.value,
+        state="done" if counts.over else command.value,
         message=message,
         counts=counts,
         best=ranked[0] if ranked else None,

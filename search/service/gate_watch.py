@@ -38,7 +38,7 @@ class GateWatch:
         The warning comes when the sampler's start-up trials are over and none passed:
         from then on it learns, but a gate out of reach stays so.
         """
-        seen = (counts.done, counts.failed)
+        seen = (counts.ended, counts.failed)
         if seen == self._seen:
             return ""
         self._seen = seen

@@ -40,7 +40,7 @@ class LiveReport:
             Where it is, or why it cannot be written: once; else nothing.
         """
         now = self._clock()
-        ended = (counts.done, counts.lost + counts.failed_attempts)
+        ended = (counts.ended, counts.lost + counts.failed_attempts)
         if now < self._due or ended == self._seen or ended == (0, 0):
             return ""
         said = f"report, renewed while the search runs: {self._path.resolve().as_uri()}"

@@ -16,9 +16,10 @@ STORAGE_SHOWN = "$NKAT_STORAGE"
 
 def going_on(counts: Counts) -> str:
     """That the search is not new; empty for one that is."""
-    if counts.done >= counts.budget:
-        return f"all {counts.budget} trials are done already"
-    return f"going on, {counts.done} of {counts.budget} done" if counts.attempts else ""
+    if counts.over:
+        return f"all {counts.wanted} are done already"
+    every = counts.ended + counts.left
+    return f"going on, {counts.ended} of {every} done" if counts.attempts else ""
 
 
 def cost_line(seconds: Sequence[float], left_s: float, more: int, *, workers: int) -> str:

@@ -37,7 +37,7 @@ from search.worker.signals import StopRequest
 from storage.board import Board
 from storage.checkpoints import CheckpointStore
 from storage.optuna_internals import trial_id_of
-from storage.records import Counts, SearchRecord
+from storage.records import NO_DEVICE, Counts, SearchRecord
 from storage.states import Command
 
 log = logging.getLogger(__name__)
@@ -92,7 +92,7 @@ class Orchestrator:
         self._settled = -1
         self._watch = GateWatch(board)
         self._id = board.register_worker(
-            host=socket.gethostname(), pid=os.getpid(), device="none", note=NOTE
+            host=socket.gethostname(), pid=os.getpid(), device=NO_DEVICE, note=NOTE
         )
         self.command = Command.RUN
         self.message = ""
@@ -146,10 +146,13 @@ class Orchestrator:
                 counts = self._board.counts()
         return counts
 
+    def _state(self, counts: Counts) -> str:
+        return "done" if counts.over else self.command.value
+
     def _observe(self, counts: Counts) -> None:
         seen = Observation(
             study=self._record.study_name,
-            state="done" if counts.over else self.command.value,
+            state=self._state(counts),
             message=self.message,
             counts=counts,
             ended=self._watch.ended,
@@ -170,7 +173,7 @@ class Orchestrator:
                 key: plain[key]
                 for key in ("done", "complete", "pruned", "running", "waiting", "failed")
             },
-            state="done" if counts.over else self.command.value,
+            state=self._state(counts),
             search_text=self._shown_text(),
             cut_down=self._search.cut_down,
             best=None if best is None else Best(number=best[0], value=best[1]),

@@ -18,10 +18,10 @@ def steer(session: Session, command: Command, reason: str = BY_HAND) -> str:
     name = session.record.study_name
     board = session.board
     counts = board.counts()
-    if counts.done >= counts.budget:
-        return f"study {name} is done: all of its {counts.budget} trials count, nothing is changed"
+    if counts.over:
+        return f"study {name} is done: all of its {counts.wanted} count, nothing is changed"
     board.set_state(command.value, "" if command is Command.RUN else reason)
-    left = f"{counts.budget - counts.done} of {counts.budget} trials to go"
+    left = f"{counts.left} of {counts.wanted} to go"
     if command is Command.PAUSE:
         return (
             f"study {name} is paused, {left}: workers end the trials that they have and begin no "
@@ -32,6 +32,6 @@ def steer(session: Session, command: Command, reason: str = BY_HAND) -> str:
             f"study {name} is stopped, {left}: each worker ends with the trial that it has, `run` "
             f"at its next epoch; {RESUME}, with `run` or new workers"
         )
-    if any(row.device != "none" for row in board.workers()):  # the orchestrator has none
+    if any(row.trains for row in board.workers()):
         return f"study {name} runs, {left}"
     return f"study {name} may run, {left}; no worker is there: start `nkat-search run` or `worker`"

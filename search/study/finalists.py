@@ -92,8 +92,7 @@ class Finalists:
                 else:
                     out = out or run.outcome or f"run {number} ended as {run.state}"
                 if run is not None and run.verdict is not None:
-                    effort = run.verdict.effort
-                    seconds += effort.seconds_stage1 + effort.seconds_stage2
+                    seconds += run.verdict.effort.seconds
             found.append(
                 Finalist(trial=best.number, score=best.value or 0.0, scores=tuple(scores), out=out)
             )

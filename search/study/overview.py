@@ -15,6 +15,7 @@ from sqlalchemy import Engine
 
 from nkat_errors import BadInput
 from search.file.search_file import SearchFile
+from search.study.saved import S_PER_HOUR
 from search.study.session import Session
 from search.study.trial_record import TrialRecord, best_first
 from storage.board_reader import BoardReader
@@ -30,9 +31,6 @@ TOP = 5
 
 SILENT_S = 120.0
 """After so long a silence, seconds, a worker counts as gone here, whatever its study's lease."""
-
-NO_DEVICE = "none"
-"""Of the orchestrator, which trains nothing."""
 
 MOST_LINES = 40
 """Of the difference of two search files."""
@@ -98,7 +96,7 @@ def delete_study(url: str, name: str, *, folder: Path, ask: Callable[[str], None
 def _line(engine: Engine, record: SearchRecord) -> StudyLine:
     with _reader(engine, record) as reader:
         counts, best, workers = reader.counts(), reader.best(), reader.workers()
-    over = counts.done >= counts.budget and record.command is Command.RUN
+    over = counts.over and record.command is Command.RUN
     return StudyLine(
         name=record.study_name,
         created_at=record.created_at,
@@ -107,7 +105,7 @@ def _line(engine: Engine, record: SearchRecord) -> StudyLine:
         complete=counts.complete,
         best=None if best is None else best[1],
         state="done" if over else record.command.value,
-        workers=sum(row.state is WorkerState.ALIVE and row.device != NO_DEVICE for row in workers),
+        workers=sum(row.state is WorkerState.ALIVE and row.trains for row in workers),
     )
 
 
@@ -223,7 +221,6 @@ def figures(session: Session) -> StudyFigures:
         )
     verdicts = [trial.verdict for trial in trials if trial.verdict is not None]
     gates = [verdict.gate.score for verdict in verdicts if verdict.gate_accuracy is not None]
-    efforts = [verdict.effort for verdict in verdicts]
     return StudyFigures(
         name=name,
         ended=sum(trial.state in ("complete", "pruned") for trial in trials),
@@ -231,7 +228,7 @@ def figures(session: Session) -> StudyFigures:
         best=ranked[0],
         top_mean=fmean(trial.value or 0.0 for trial in ranked[:TOP]),
         median_gate=median(gates) if gates else 0.0,
-        hours=sum(effort.seconds_stage1 + effort.seconds_stage2 for effort in efforts) / 3600,
+        hours=sum(verdict.effort.seconds for verdict in verdicts) / S_PER_HOUR,
     )
 
 

@@ -130,7 +130,7 @@ def saved_hours(trials: Iterable[TrialRecord]) -> SavedHours:
                 else "the rest of stage 2",
             ),
         },
-        spent_hours=sum(_spent_s(verdict) for _, verdict in every) / S_PER_HOUR,
+        spent_hours=sum(verdict.effort.seconds for _, verdict in every) / S_PER_HOUR,
         stage2_ratio=ratio,
         complete=len(complete),
     )
@@ -155,7 +155,3 @@ def _stage1_s(verdict: Verdict) -> float:
     rung = verdict.rung
     share = 1.0 if rung is None else rung.epoch / rung.epochs
     return verdict.effort.seconds_stage1 / share
-
-
-def _spent_s(verdict: Verdict) -> float:
-    return verdict.effort.seconds_stage1 + verdict.effort.seconds_stage2

@@ -70,6 +70,11 @@ class Effort:
     seconds_stage1: float = 0.0
     seconds_stage2: float = 0.0
 
+    @property
+    def seconds(self) -> float:
+        """Of both stages."""
+        return self.seconds_stage1 + self.seconds_stage2
+
     def epoch(self, *, stage: int, seconds: float) -> Effort:
         """With one more epoch; to the millisecond."""
         one, two = self.seconds_stage1, self.seconds_stage2

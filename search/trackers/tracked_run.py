@@ -84,9 +84,7 @@ class TrackedRun:
             scores=scores,
             tags={name: text for name, text in tags.items() if text},
             failed=verdict is None or trial.state not in ("complete", "pruned"),
-            seconds=0.0
-            if verdict is None
-            else verdict.effort.seconds_stage1 + verdict.effort.seconds_stage2,
+            seconds=0.0 if verdict is None else verdict.effort.seconds,
         )
 
 

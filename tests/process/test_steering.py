@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import subprocess
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from nkat_command import TINY_TRAINING, started
 from process_helpers import wait_for
-from report_searches import report_search, told
+from report_searches import GOOD, report_search, told
 from sqlalchemy import Engine
 
 from search.cli import main
+from search.file.sections import FinalistsSection
+from search.service.gate_watch import GateWatch
+from search.study.finalists import enter_finalists
 from storage.board import Board
 from storage.searches import load_search
 from storage.states import Command
@@ -61,6 +65,24 @@ def test_a_search_that_is_done_is_left_alone(
         assert main(["pause", "--storage", database_url]) == 0
         assert "is done: all of its 1 trials count" in capsys.readouterr().out
         assert one.board.state() == (Command.RUN, "")
+
+
+def test_a_search_whose_finalists_run_again_can_still_be_paused(
+    engine: Engine, database_url: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    search = replace(report_search(trials=1), finalists=FinalistsSection(count=1, runs=2))
+    with told(engine, search) as one:
+        one.end(GOOD)
+        watch = GateWatch(one.board)
+        watch.look(one.board.counts())
+        assert enter_finalists(one.board, search) == 2
+        assert main(["pause", "--storage", database_url]) == 0
+        assert "2 of 1 trials + 2 repeats to go" in capsys.readouterr().out
+        assert one.board.state() == (Command.PAUSE, "by hand")
+        assert main(["resume", "--storage", database_url]) == 0
+        one.end(GOOD)
+        watch.look(one.board.counts())
+    assert set(watch.ended) == {0, 1}  # what metrics and trackers are told of
 
 
 def test_run_waits_while_it_is_paused_and_ends_when_it_is_stopped(
