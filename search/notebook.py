@@ -26,10 +26,12 @@ import pandas as pd
 from nkat_errors import BadInput, nearest
 from search.export.best_file import BestFile
 from search.export.best_reading import load_best as read_best
+from search.export.choice import export_files
 from search.export.tables import epoch_frame, trial_frame
 from search.file.search_file import SearchFile
+from search.study.finalists import winner_first
 from search.study.session import Session, database, opened
-from search.study.trial_record import TrialRecord, best_first
+from search.study.trial_record import TrialRecord
 
 if TYPE_CHECKING:
     from model.network.vit import NKATViT
@@ -130,10 +132,11 @@ class Study:
         Raises:
             BadInput: no trial is complete.
         """
-        ranked = best_first(self._records())
+        trials = self._records()
+        ranked = winner_first(trials, self.search)
         if not ranked:
             raise BadInput(f"study {self.name} has no complete trial yet")
-        return BestFile.of_trial(ranked[0], self.search, study=self.name)
+        return export_files(ranked[:1], trials, self.search, study=self.name)[0]
 
     def close(self) -> None:
         """Closes the database; may be called again."""

@@ -89,10 +89,14 @@ def export(
         nkat-search export --onnx mnist.onnx --weights best-recalculated/best-mnist.safetensors
     """
     from nkat_errors import BadInput
-    from search.export.best_file import BestFile, numbered
-    from search.export.choice import NEAREST_NAME, check_replaceable, pick, pick_nearest
-    from search.study.finalists import Finalists
-    from search.study.saved import saved_hours
+    from search.export.best_file import numbered
+    from search.export.choice import (
+        NEAREST_NAME,
+        check_replaceable,
+        export_files,
+        pick,
+        pick_nearest,
+    )
     from search.study.session import database, opened
     from search.study.trial_record import TrialRecord
 
@@ -114,16 +118,12 @@ def export(
         opened(url, study, role="export") as session,
     ):
         records = [TrialRecord.of(row) for row in session.board.trials()]
-        search, study_name = session.search, session.record.study_name
+        search = session.search
         if nearest:
             chosen = [pick_nearest(records)]
         else:
             chosen = pick(records, search, number=trial, top=top)
-        saved, again = saved_hours(records), Finalists.of(records, search.finalists)
-        files = [
-            BestFile.of_trial(one, search, study=study_name, saved=saved, finalists=again)
-            for one in chosen
-        ]
+        files = export_files(chosen, records, search, study=session.record.study_name)
     written = [(numbered(out, rank), best) for rank, best in enumerate(files, start=1)]
     if not force:
         for path, best in written:

@@ -85,29 +85,15 @@ def exporter(engine: Engine) -> Callable[[int, int], str]:
     """What `ExportedTrials` asks: `nkat-search export --trial NUMBER`, from the database."""
 
     def export(study_id: int, number: int) -> str:
-        from search.export.best_file import BestFile
-        from search.study.finalists import Finalists
-        from search.study.saved import saved_hours
+        from search.export.choice import export_files, pick
         from search.study.trial_record import TrialRecord
 
         with _opened(engine, study_id) as session:
-            rows = session.board.trials()
+            records = [TrialRecord.of(row) for row in session.board.trials()]
+        chosen = pick(records, session.search, number=number, top=1)
         study = session.record.study_name
-        for row in rows:
-            if row.number == number:
-                trial = TrialRecord.of(row)
-                if not trial.complete:
-                    raise NkatError(f"trial {number} is {trial.state}, not complete")
-                records = [TrialRecord.of(one) for one in rows]
-                best = BestFile.of_trial(
-                    trial,
-                    session.search,
-                    study=study,
-                    saved=saved_hours(records),
-                    finalists=Finalists.of(records, session.search.finalists),
-                )
-                return best.to_yaml()
-        raise NkatError(f"study {study} has no trial {number}")
+        (best,) = export_files(chosen, records, session.search, study=study)
+        return best.to_yaml()
 
     return export
 

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from nkat_errors import BadInput
 from search.export.best_file import BestFile
 from search.export.best_reading import load_best
 from search.file.search_file import SearchFile
-from search.study.finalists import winner_first
+from search.study.finalists import Finalists, winner_first
 from search.study.nearest import nearest, none_passed
+from search.study.saved import saved_hours
 from search.study.trial_record import TrialRecord, best_first
 
 NEAREST_NAME = "nearest.yaml"
@@ -62,6 +63,27 @@ def pick_nearest(trials: Iterable[TrialRecord]) -> TrialRecord:
     if found is None:
         raise BadInput(f"--nearest: {none_passed(every)}")
     return found
+
+
+def export_files(
+    chosen: Iterable[TrialRecord],
+    trials: Sequence[TrialRecord],
+    search: SearchFile,
+    *,
+    study: str,
+) -> list[BestFile]:
+    """Trials as they are exported, with what the whole search says beside them.
+
+    Args:
+        chosen: of `trials`.
+        trials: all of the study.
+        search: its file.
+        study: its name.
+    """
+    saved, again = saved_hours(trials), Finalists.of(trials, search.finalists)
+    return [
+        BestFile.of_trial(one, search, study=study, saved=saved, finalists=again) for one in chosen
+    ]
 
 
 def check_replaceable(path: Path, new: BestFile) -> None:

@@ -16,6 +16,21 @@ SHARE = 0.05
 """Of the time that may be spent on pages: those of thousands of trials take seconds."""
 
 
+def try_report(session: Session, path: Path, *, refresh_s: float | None = None) -> str:
+    """Writes a search's page; returns a warning where that fails, else nothing.
+
+    A search of days must not end for want of a picture.
+
+    Args:
+        refresh_s: after how long a browser loads it again; None for never.
+    """
+    try:
+        Report.of(session, refresh_s=refresh_s).save(path)
+    except Exception as error:
+        return f"WARNING: no report: {type(error).__name__}: {error}"
+    return ""
+
+
 class LiveReport:
     """Writes the page of a running search.
 
@@ -43,11 +58,8 @@ class LiveReport:
         ended = (counts.ended, counts.lost + counts.failed_attempts)
         if now < self._due or ended == self._seen or ended == (0, 0):
             return ""
-        said = f"report, renewed while the search runs: {self._path.resolve().as_uri()}"
-        try:
-            Report.of(self._session, refresh_s=EVERY_S).save(self._path)
-        except Exception as error:  # a search of days must not end for want of a picture
-            said = f"WARNING: no report: {type(error).__name__}: {error}"
+        said = try_report(self._session, self._path, refresh_s=EVERY_S)
+        said = said or f"report, renewed while the search runs: {self._path.resolve().as_uri()}"
         self._seen = ended
         took = self._clock() - now
         self._due = now + max(EVERY_S, took / SHARE)

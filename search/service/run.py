@@ -13,8 +13,7 @@ from rich.text import Text
 
 from nkat_errors import NkatError
 from search.exit_codes import EXIT_INTERRUPTED
-from search.export.best_file import BestFile
-from search.export.choice import NEAREST_NAME
+from search.export.choice import NEAREST_NAME, export_files
 from search.export.tables import summary_lines, trial_table
 from search.file.data_choice import settle
 from search.file.load import load_search_file
@@ -22,9 +21,9 @@ from search.file.search_file import SearchFile
 from search.file.shipped import default_search_file
 from search.logs import LogFormat, set_up_logging
 from search.outputs import check_output
-from search.report.page import REPORT_NAME, Report
+from search.report.page import REPORT_NAME
 from search.service.ends import Ends, parse_duration
-from search.service.live_report import LiveReport
+from search.service.live_report import LiveReport, try_report
 from search.service.metrics_endpoint import metrics_served
 from search.service.next_steps import next_steps
 from search.service.notify import Notifier, notified
@@ -32,9 +31,8 @@ from search.service.supervision import RunPlan, SearchEnded, cut_down_line, dash
 from search.service.tracking import asked_for, tracked
 from search.service.warm_start import with_first_trials
 from search.study.create import create_study
-from search.study.finalists import Finalists, winner_first
+from search.study.finalists import winner_first
 from search.study.nearest import nearest, none_passed
-from search.study.saved import saved_hours
 from search.study.session import (
     Session,
     checkpoint_dir,
@@ -199,13 +197,7 @@ def _conclude(session: Session, options: RunOptions, *, stopped: bool, results: 
         results.print(plain(line), soft_wrap=True)
     ranked = winner_first(trials, search)
     if ranked:
-        BestFile.of_trial(
-            ranked[0],
-            search,
-            study=study,
-            saved=saved_hours(trials),
-            finalists=Finalists.of(trials, search.finalists),
-        ).save(out)
+        _export(ranked[0], trials, session, out)
         results.print(plain(f"best configuration: {out.resolve()}"), soft_wrap=True)
     results.print(_report(session, out.with_name(REPORT_NAME)), soft_wrap=True)
     if stopped:
@@ -226,7 +218,7 @@ def _conclude(session: Session, options: RunOptions, *, stopped: bool, results: 
     written, found = "", nearest(trials)
     if found is not None:
         path = out.with_name(NEAREST_NAME)
-        BestFile.of_trial(found, search, study=study, saved=saved_hours(trials)).save(path)
+        _export(found, trials, session, path)
         written = f"; its configuration is in {path.resolve()}"
     raise NkatError(
         f"no best.yaml: {none_passed(trials)}{written}.  Train longer, lower the gate, or see "
@@ -234,13 +226,16 @@ def _conclude(session: Session, options: RunOptions, *, stopped: bool, results: 
     )
 
 
-def _report(session: Session, path: Path) -> Text:
-    """The line that links the search's page, or says why there is none.
+def _export(
+    trial: TrialRecord, trials: Sequence[TrialRecord], session: Session, path: Path
+) -> None:
+    study = session.record.study_name
+    for best in export_files([trial], trials, session.search, study=study):
+        best.save(path)
 
-    A search of days must not end as failed because its picture could not be drawn.
-    """
-    try:
-        Report.of(session).save(path)
-    except Exception as error:
-        return plain(f"WARNING: no report: {type(error).__name__}: {error}", "bold yellow")
+
+def _report(session: Session, path: Path) -> Text:
+    """The line that links the search's page, or says why there is none."""
+    if why := try_report(session, path):
+        return plain(why, "bold yellow")
     return plain(f"report: {path.resolve().as_uri()}")
