@@ -67,6 +67,11 @@ FromStudyOption = Annotated[
         help="Try the best three trials of this study of the same database first.",
     ),
 ]
+ReasonOption = Annotated[
+    str, typer.Option("--reason", metavar="TEXT", help="Shown to whoever looks.")
+]
+BY_HAND = "by hand"
+"""The reason where none is given."""
 TimeoutOption = Annotated[
     str | None,
     typer.Option(

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
 import typer
 
-from search.cli.common import StateDirOption, StorageOption, StudyOption
+from search.cli.common import (
+    BY_HAND,
+    ReasonOption,
+    StateDirOption,
+    StorageOption,
+    StudyOption,
+)
 
 
 def register(app: typer.Typer) -> None:
@@ -18,9 +22,7 @@ def pause(
     storage: StorageOption = None,
     study: StudyOption = None,
     state_dir: StateDirOption = None,
-    reason: Annotated[
-        str, typer.Option("--reason", metavar="TEXT", help="Shown to whoever looks.")
-    ] = "by hand",
+    reason: ReasonOption = BY_HAND,
 ) -> None:
     """Pause a search: trials under way end, no new one begins, everything stays.
 

@@ -5,22 +5,24 @@ from __future__ import annotations
 from search.study.session import Session
 from storage.states import Command
 
-BY_HAND = "by hand"
 RESUME = "`nkat-search resume` lets it go on"
 """Said wherever a paused or stopped search is shown."""
 
 
-def steer(session: Session, command: Command, reason: str = BY_HAND) -> str:
+def steer(session: Session, command: Command, reason: str = "") -> str:
     """Sets what the search is to do; returns what happens now, as one sentence.
 
     A search that is done is left alone.
+
+    Args:
+        reason: of a pause or stop, shown to whoever looks.
     """
     name = session.record.study_name
     board = session.board
     counts = board.counts()
     if counts.over:
         return f"study {name} is done: all of its {counts.wanted} count, nothing is changed"
-    board.set_state(command.value, "" if command is Command.RUN else reason)
+    board.set_state(command.value, reason)
     left = f"{counts.left} of {counts.wanted} to go"
     if command is Command.PAUSE:
         return (

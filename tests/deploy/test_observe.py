@@ -6,19 +6,16 @@ import json
 import re
 import shutil
 import subprocess
-import time
 from pathlib import Path
 
 import pytest
 import yaml
 from prometheus_client import CollectorRegistry
 from prometheus_client.openmetrics.exposition import generate_latest
-from report_searches import mixed_search, report_search, told
+from report_searches import mixed_search, orchestrator_of, report_search, told
 from sqlalchemy import Engine
 
 from search.service.metrics import SearchMetrics
-from search.service.orchestrator import Orchestrator
-from storage.searches import load_search
 
 OBSERVE = Path(__file__).resolve().parents[2] / "deploy" / "observe"
 METRIC = re.compile(r"\bnkat_[a-z0-9_]+")
@@ -42,15 +39,7 @@ def test_every_metric_that_is_asked_for_is_served(engine: Engine, tmp_path: Path
     with told(engine, search) as one:
         mixed_search(one)
         one.board.progress(one.claim(), stage="1", dataset="cifar10", epoch=2, images_per_s=1.0)
-        Orchestrator(
-            board=one.board,
-            search=search,
-            record=load_search(engine),
-            checkpoints=None,
-            clock=time.monotonic,
-            notes=False,
-            observers=[metrics.observe],
-        ).tick()
+        orchestrator_of(one, engine, [metrics.observe]).tick()
     registry = CollectorRegistry()
     registry.register(metrics)
     served = {

@@ -12,7 +12,7 @@ import pytest
 from nkat_command import started
 from process_helpers import wait_for
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
-from report_searches import mixed_search, report_search, told
+from report_searches import mixed_search, orchestrator_of, report_search, told
 from sqlalchemy import Engine
 
 from search.cli import main
@@ -20,8 +20,6 @@ from search.file.load import parse_search_text
 from search.file.shipped import LAPTOP as LAPTOP_NAME
 from search.file.shipped import shipped_file
 from search.service.metrics_endpoint import metrics_served
-from search.service.orchestrator import Orchestrator
-from storage.searches import load_search
 
 pytestmark = pytest.mark.postgres
 
@@ -62,15 +60,7 @@ def test_a_scrape_says_what_the_database_says(engine: Engine) -> None:
         mixed_search(one)
         under_way = one.claim()
         one.board.progress(under_way, stage="1", dataset="cifar10", epoch=2, images_per_s=4321.5)
-        Orchestrator(
-            board=one.board,
-            search=search,
-            record=load_search(engine),
-            checkpoints=None,
-            clock=time.monotonic,
-            notes=False,
-            observers=[metrics.observe],
-        ).tick()
+        orchestrator_of(one, engine, [metrics.observe]).tick()
         samples = scraped(port)
         counts = one.board.counts()
         best = one.board.best()

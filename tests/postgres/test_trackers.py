@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from mlflow.entities import Metric
 from mlflow.tracking import MlflowClient
-from report_searches import GOOD, Told, mixed_search, report_search, told
+from report_searches import GOOD, Told, mixed_search, orchestrator_of, report_search, told
 from sqlalchemy import Engine
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
@@ -29,15 +29,7 @@ def track(one: Told, engine: Engine, *addresses: str) -> None:
     """What `orchestrate` does with them, once."""
     record = load_search(engine)
     with tracked(asked_for(addresses, one.search), record=record, search=one.search) as observers:
-        Orchestrator(
-            board=one.board,
-            search=one.search,
-            record=record,
-            checkpoints=None,
-            clock=time.monotonic,
-            notes=False,
-            observers=[observer.observe for observer in observers],
-        ).tick()
+        orchestrator_of(one, engine, [observer.observe for observer in observers]).tick()
 
 
 def runs_of(folder: Path) -> dict[str, EventAccumulator]:
@@ -140,15 +132,8 @@ def test_a_tracker_that_fails_warns_once_and_is_made_up_for(
                 asked_for([f"tensorboard:{place}"], one.search), record=record, search=one.search
             ) as observers,
         ):
-            orchestrator = Orchestrator(
-                board=one.board,
-                search=one.search,
-                record=record,
-                checkpoints=None,
-                clock=time.monotonic,
-                notes=False,
-                observers=[observer.observe for observer in observers],
-            )
+            told_of = [observer.observe for observer in observers]
+            orchestrator = orchestrator_of(one, engine, told_of)
             orchestrator.tick()
             deadline = time.monotonic() + 20
             while not caplog.records and time.monotonic() < deadline:

@@ -274,21 +274,26 @@ def test_schema_is_printed_or_written(tmp_path):
     assert out.read_text() == shipped
 
 
-def test_one_command_does_not_load_what_the_others_need():
-    probe = (
-        "import sys; from search.cli import main; code = main(['healthcheck']); "
-        "heavy = ('model.config', 'torch', 'optuna', 'ruamel'); "
-        "print(code, [name for name in heavy if name in sys.modules])"
-    )
+def printed_by(program: str) -> str:
+    """What a fresh interpreter prints."""
     done = subprocess.run(
-        [sys.executable, "-c", probe],
+        [sys.executable, "-c", program],
         capture_output=True,
         text=True,
         cwd=ROOT,
         check=True,
         env=environment(),
     )
-    assert done.stdout.strip() == "2 []"
+    return done.stdout.strip()
+
+
+def test_one_command_does_not_load_what_the_others_need():
+    probe = (
+        "import sys; from search.cli import main; code = main(['healthcheck']); "
+        "heavy = ('model.config', 'torch', 'optuna', 'ruamel'); "
+        "print(code, [name for name in heavy if name in sys.modules])"
+    )
+    assert printed_by(probe) == "2 []"
 
 
 def test_a_bad_file_or_field_is_said_before_torch_is_loaded():
@@ -298,15 +303,7 @@ def test_a_bad_file_or_field_is_said_before_torch_is_loaded():
         "'recalculate no.yaml', 'verify no.yaml', 'describe --config no.yaml'); "
         "print([main(line.split()) for line in lines], 'torch' in sys.modules)"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", probe],
-        capture_output=True,
-        text=True,
-        cwd=ROOT,
-        check=True,
-        env=environment(),
-    )
-    assert done.stdout.strip() == "[2, 2, 2, 2, 2, 2] False"
+    assert printed_by(probe) == "[2, 2, 2, 2, 2, 2] False"
 
 
 def test_a_short_run_without_warmup_uses_half_of_it(images):

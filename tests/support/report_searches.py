@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from html.parser import HTMLParser
@@ -20,6 +21,8 @@ from search.file.sections import RungsSection
 from search.objective.judge import Judge, infeasible
 from search.provenance import DataSource
 from search.score.tpe_score import Lambdas
+from search.service.observation import Observer
+from search.service.orchestrator import Orchestrator
 from search.study.epochs import STAGE_2_STEP
 from search.study.gains import Gains
 from search.study.past import Past
@@ -27,7 +30,7 @@ from search.study.trial_attributes import TrialAttributes, TrialFacts
 from search.study.verdict import Effort, Ending, SetResult
 from storage.board import Board
 from storage.records import Claim
-from storage.searches import create_search
+from storage.searches import create_search, load_search
 
 SETS = ("cifar10", "mnist", "fashion_mnist", "sd19_letters")
 SEARCH = """\
@@ -194,6 +197,19 @@ def told(engine: Engine, search: SearchFile, *, name: str | None = None) -> Iter
         yield Told(search=search, board=board, worker=worker)
     finally:
         board.close()
+
+
+def orchestrator_of(one: Told, engine: Engine, observers: Sequence[Observer]) -> Orchestrator:
+    """One that writes no notes: its ticks only tell the observers."""
+    return Orchestrator(
+        board=one.board,
+        search=one.search,
+        record=load_search(engine),
+        checkpoints=None,
+        clock=time.monotonic,
+        notes=False,
+        observers=observers,
+    )
 
 
 def mixed_search(one: Told) -> None:
