@@ -92,7 +92,13 @@ def main() -> None:
     runners = runners_for(options.device)
     what = {"device": options.device, "runners": runners}
     curve(model, recipe, sets, seed=0, **what)
-    curves = [curve(model, recipe, sets, seed=seed, **what) for seed in range(options.seeds)]
+    curves = []
+    for seed in range(options.seeds):
+        curves.append(curve(model, recipe, sets, seed=seed, **what))
+        found = ", ".join(
+            f"{100 * t:.2f} % {seconds_to(curves[-1], t)} s" for t in options.targets
+        )
+        print(f"seed {seed}: {found}; at the end {100 * curves[-1][-1][1]:.2f} %", flush=True)
     rows, results = [], []
     for target in options.targets:
         times = [seconds_to(points, target) for points in curves]

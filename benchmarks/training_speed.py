@@ -20,7 +20,7 @@ from typing import Any
 import torch
 from measure import Timing, hardware, matmul_rate, summary, table, write_json
 
-from model.config import ModelConfig, Optimizer, TrainConfig
+from model.config import ModelConfig, TrainConfig
 from model.data.device import DeviceSet, device_sets
 from model.data.load import load_dataset
 from model.data.split import split
@@ -29,22 +29,45 @@ from model.network.cost import model_cost
 from model.training.step import PlainRunner
 
 _16 = ModelConfig(pool="mean")
+_17 = ModelConfig(pool="cls")
 _64 = ModelConfig(conv_stem="off", patch_size=4, pool="mean")
+_65 = ModelConfig(conv_stem="off", patch_size=4, pool="cls")
+_WINNER = {"conv_stem": "tiny", "patch_size": 1, "depth": 8, "pool": "mean", "top_k": 16}
 
-CASES: dict[str, tuple[ModelConfig, int, Optimizer]] = {
-    "17 tokens": (ModelConfig(pool="cls"), 128, "adamw"),
-    "16 tokens": (_16, 128, "adamw"),
-    "16 tokens, muon": (_16, 128, "muon"),
-    "17 tokens, batch 512": (ModelConfig(pool="cls"), 512, "adamw"),
-    "16 tokens, batch 512": (_16, 512, "adamw"),
-    "16 tokens, batch 512, muon": (_16, 512, "muon"),
-    "65 tokens, batch 128": (ModelConfig(conv_stem="off", patch_size=4, pool="cls"), 128, "adamw"),
-    "64 tokens, batch 128": (_64, 128, "adamw"),
-    "64 tokens, batch 128, muon": (_64, 128, "muon"),
-    "65 tokens": (ModelConfig(conv_stem="off", patch_size=4, pool="cls"), 512, "adamw"),
-    "64 tokens": (_64, 512, "adamw"),
-    "64 tokens, muon": (_64, 512, "muon"),
-    "257 tokens": (ModelConfig(conv_stem="off", patch_size=2, pool="cls"), 512, "adamw"),
+
+def _adamw(batch: int) -> TrainConfig:
+    return TrainConfig(batch_size=batch)
+
+
+def _muon(batch: int) -> TrainConfig:
+    return TrainConfig(batch_size=batch, optimizer="muon")
+
+
+CASES: dict[str, tuple[ModelConfig, TrainConfig]] = {
+    "17 tokens": (_17, _adamw(128)),
+    "16 tokens": (_16, _adamw(128)),
+    "16 tokens, muon": (_16, _muon(128)),
+    "17 tokens, batch 512": (_17, _adamw(512)),
+    "16 tokens, batch 512": (_16, _adamw(512)),
+    "16 tokens, batch 512, muon": (_16, _muon(512)),
+    "65 tokens, batch 128": (_65, _adamw(128)),
+    "64 tokens, batch 128": (_64, _adamw(128)),
+    "64 tokens, batch 128, muon": (_64, _muon(128)),
+    "65 tokens": (_65, _adamw(512)),
+    "64 tokens": (_64, _adamw(512)),
+    "64 tokens, muon": (_64, _muon(512)),
+    "257 tokens": (ModelConfig(conv_stem="off", patch_size=2, pool="cls"), _adamw(512)),
+    # the shape that won Round 2, then one value of the search space changed at a time
+    "winner": (ModelConfig(**_WINNER), _muon(128)),
+    "winner, stem small": (ModelConfig(**{**_WINNER, "conv_stem": "small"}), _muon(128)),
+    "winner, color_norm residual": (ModelConfig(**_WINNER, color_norm="residual"), _muon(128)),
+    "winner, color_norm concat": (ModelConfig(**_WINNER, color_norm="concat"), _muon(128)),
+    "winner, channel shuffle": (
+        ModelConfig(**_WINNER),
+        TrainConfig(batch_size=128, optimizer="muon", channel_shuffle=0.2),
+    ),
+    "winner, batch 64": (ModelConfig(**_WINNER), _muon(64)),
+    "winner, batch 1024": (ModelConfig(**_WINNER), _muon(1024)),
 }
 
 
@@ -179,8 +202,8 @@ def main() -> None:
     data, _ = device_sets(parts, device="cuda")
     rows, results = [], []
     for name in options.cases:
-        model, batch, optimizer = CASES[name]
-        train = TrainConfig(batch_size=batch, optimizer=optimizer)
+        model, train = CASES[name]
+        batch = train.batch_size
         n = 2 if options.quick else 5
         runner, timing, ready = ours(model, train, data, n=n)
         images = runner.state.steps_per_epoch * batch
@@ -192,7 +215,7 @@ def main() -> None:
             "case": name,
             "tokens": model.tokens,
             "batch": batch,
-            "optimizer": optimizer,
+            "optimizer": train.optimizer,
             "images_per_s": speed,
             "step_us": timing.median_s / runner.state.steps_per_epoch * 1e6,
             "n": timing.n,

@@ -136,7 +136,10 @@ def empty_network(config: ModelConfig, *, device: torch.device | str) -> NKATViT
     """A network whose weights have no value yet; on `meta` none has memory either."""
     with _NothingWritten(), torch.device("meta"):
         network = NKATViT(config)
-    return network if torch.device(device).type == "meta" else network.to_empty(device=device)
+    if torch.device(device).type != "meta":
+        # not `to_empty`: its empty_like of a tensor without memory imports the compiler too
+        network._apply(lambda t: torch.empty(t.shape, dtype=t.dtype, device=device))
+    return network
 
 
 def build_network(config: ModelConfig, *, seed: int, device: str = "cpu") -> NKATViT:
