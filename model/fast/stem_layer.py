@@ -9,11 +9,11 @@ import triton
 from torch import Tensor, nn
 
 from model.fast.blocks import FlatBuffers
+from model.fast.convolution_gradient import ConvolutionGradient, depth_of, precision
 from model.fast.flat_layout import Layout
 from model.fast.kernels import stem_conv as stem_kernels
 from model.fast.kernels import stem_norm as stem_norm_kernels
 from model.fast.launch import STEM
-from model.fast.sums import column_sums
 from model.kernels.triton_launch import launch
 from model.network.vit import NKATViT
 
@@ -28,7 +28,10 @@ class StemLayer:
         out: where the activation goes: [images, out side, out side, channels], or the
             patches' pixels where `patch` > 0.
         stride: of the convolution.
-        first: there is nothing to train before this layer.
+        first: nothing before this layer needs the gradient of `given`.
+
+    `weight` [cout, cin, 3, 3] and, after the backward pass, `dx` [pixels, cout], the gradient of
+    the convolution's output, are what a colour norm before the layer reads.
     """
 
     def __init__(
@@ -52,13 +55,11 @@ class StemLayer:
 
         self._given, self._out, self._patch = given, out, patch
         self._images, self._side, _, self._cin = given.shape
-        self._stride, self._first = stride, first
+        self.stride, self._first = stride, first
         self._cout = norm.num_features
         self._out_side = -(-self._side // stride)
         self._pixels = self._images * self._out_side**2
-        self._weight = places[f"{conv}.weight"].view(flats.copies)
-        # as it lies: channels last
-        self._weight_grad = gradient(f"{conv}.weight").permute(0, 2, 3, 1).view(1, -1)
+        self.weight = places[f"{conv}.weight"].view(flats.copies)
         self._gain = places[f"{batch_norm}.weight"].view(flats.weights)
         self._bias = places[f"{batch_norm}.bias"].view(flats.weights)
         self._gain_grad = gradient(f"{batch_norm}.weight")
@@ -67,27 +68,32 @@ class StemLayer:
         self._running_var = places[f"{batch_norm}.running_var"].view(flats.weights)
         self._tracked = norm.num_batches_tracked
         self._x = given.new_empty(self._pixels, self._cout)
-        self._dx = torch.empty_like(self._x)
+        self.dx = torch.empty_like(self._x)
         self._dgiven = given.new_empty(0) if first else torch.empty_like(given)
         self._tile, self._norm_tile = STEM.tile // self._cout, STEM.norm_tile // self._cout
         self._programs = min(STEM.programs, triton.cdiv(self._pixels, self._tile))
         self._mean = flats.weights.new_empty(self._cout)
         self._rstd = flats.weights.new_empty(self._cout)
         self._partial = flats.weights.new_empty(self._programs, 2, self._cout)
-        # the depth of a product: one tap's channels, or all taps of a few
-        self._depth = self._cin if self._cin >= 16 else _wide(9 * self._cin)
-        self._depths = triton.cdiv(9 * self._cin, self._depth)
-        self._splits = min(
-            triton.cdiv(STEM.programs, self._depths), triton.cdiv(self._pixels, STEM.depth)
+        self._depth = depth_of(self._cin)
+        self._precision = precision(given)
+        self._convolution_gradient = ConvolutionGradient(
+            given=given,
+            dx=self.dx,
+            out=gradient(f"{conv}.weight").permute(0, 2, 3, 1).flatten(),
+            stride=stride,
         )
-        self._weight_partial = flats.weights.new_empty(1, self._splits, self._weight.numel())
-        self._precision = "ieee" if given.dtype == torch.float32 else "tf32"
+
+    @property
+    def owners(self) -> tuple[object, ...]:
+        """What holds buffers."""
+        return self, self._convolution_gradient
 
     def forward(self) -> None:
         """`out` from `given`."""
         launch(stem_kernels.convolve, (self._programs,))(
             self._given,
-            self._weight,
+            self.weight,
             self._running_mean,
             self._x,
             self._partial,
@@ -136,33 +142,24 @@ class StemLayer:
             self._running_mean,
             self._running_var,
             self._tracked,
-            self._dx,
+            self.dx,
             self._pixels,
             self._programs,
             **self._norm_sizes(),
         )
         if not self._first:
             # pixels of the largest class; the others have as many or fewer
-            in_class = self._images * triton.cdiv(self._side, self._stride) ** 2
+            in_class = self._images * triton.cdiv(self._side, self.stride) ** 2
             tile = STEM.tile // self._cin
-            grid = (triton.cdiv(in_class, tile), self._stride**2)
+            grid = (triton.cdiv(in_class, tile), self.stride**2)
             launch(stem_kernels.input_gradient, grid)(
-                self._dx, self._weight, self._dgiven, self._images, **self._sizes(), PIXELS=tile
+                self.dx, self.weight, self._dgiven, self._images, **self._sizes(), PIXELS=tile
             )
         return self._dgiven
 
     def weight_gradient(self) -> None:
         """The gradient of the convolution, after `backward`."""
-        launch(stem_kernels.weight_gradient, (self._depths, self._splits))(
-            self._given,
-            self._dx,
-            self._weight_partial,
-            self._pixels,
-            **self._sizes(),
-            DEPTH=self._depth,
-            PIXELS=STEM.depth,
-        )
-        column_sums(self._weight_partial, self._weight_grad)
+        self._convolution_gradient()
 
     def _sizes(self) -> dict[str, int | str]:
         return {
@@ -170,7 +167,7 @@ class StemLayer:
             "OUT_SIDE": self._out_side,
             "CIN": self._cin,
             "COUT": self._cout,
-            "STRIDE": self._stride,
+            "STRIDE": self.stride,
             "PRECISION": self._precision,
         }
 
@@ -219,7 +216,3 @@ def stem_layers_of(
             )
         )
     return layers
-
-
-def _wide(count: int) -> int:
-    return max(16, int(triton.next_power_of_2(count)))

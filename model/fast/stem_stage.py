@@ -1,18 +1,21 @@
 """What stands before the patch embedding: colour norm and stem, forward and backward.
 
-`KernelStemStage` runs the usual stem on kernels of its own; `AutogradStemStage` runs whatever
-the network has through torch, which for so few channels takes three times as long.
+`KernelStemStage` runs a stem, with or without colour norm, on kernels of its own;
+`AutogradStemStage` runs whatever the network has through torch, which for so few channels takes
+three times as long: a colour norm without a stem behind it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import chain
 from typing import Protocol
 
 import torch
 from torch import Tensor, nn
 
 from model.fast.blocks import FlatBuffers
+from model.fast.color_norm_layer import ColorNormLayer
 from model.fast.flat_layout import Layout
 from model.fast.stem_layer import stem_layers_of
 from model.network.vit import NKATViT
@@ -47,23 +50,37 @@ def make_stem_stage(
         images: [images, side, side, channels], the step's batch.
         dtype: of products.
     """
-    if len(network.stem) and takes_plain_images(network):
-        return KernelStemStage(network=network, layout=layout, flats=flats, images=images)
-    return AutogradStemStage(
-        network=network, layout=layout, flats=flats, images=images, dtype=dtype
-    )
+    stage = KernelStemStage if len(network.stem) else AutogradStemStage
+    return stage(network=network, layout=layout, flats=flats, images=images, dtype=dtype)
 
 
 class KernelStemStage:
-    """A stem without colour norm.
+    """A stem, and the colour norm before it.
 
     Args:
-        images: in the products' type.
+        images: in float32 before a colour norm, else in the products' type.
+        dtype: of products.
     """
 
     def __init__(
-        self, *, network: NKATViT, layout: Layout, flats: FlatBuffers, images: Tensor
+        self,
+        *,
+        network: NKATViT,
+        layout: Layout,
+        flats: FlatBuffers,
+        images: Tensor,
+        dtype: torch.dtype,
     ) -> None:
+        self._color_norm: ColorNormLayer | None = None
+        if not takes_plain_images(network):
+            self._color_norm = ColorNormLayer(
+                kind=network.config.color_norm,
+                layout=layout,
+                flats=flats,
+                images=images,
+                dtype=dtype,
+            )
+            images = self._color_norm.out
         self._pixels = images.new_zeros(
             len(images) * network.patches.grid.patches, network.patches.project.in_features
         )
@@ -75,9 +92,18 @@ class KernelStemStage:
             pixels=self._pixels,
             patch=network.config.patch_size,
         )
-        self.owners: Sequence[object] = (self, *self._layers)
+        self.owners: Sequence[object] = (
+            self,
+            *chain.from_iterable(layer.owners for layer in self._layers),
+        )
+        if self._color_norm is not None:
+            first = self._layers[0]
+            self._color_norm.before(weight=first.weight, dx=first.dx, stride=first.stride)
+            self.owners = (*self.owners, *self._color_norm.owners)
 
     def forward(self) -> Tensor:
+        if self._color_norm is not None:
+            self._color_norm.forward()
         for layer in self._layers:
             layer.forward()
         return self._pixels
@@ -88,6 +114,8 @@ class KernelStemStage:
             grad = layer.backward(grad)
         for layer in self._layers:
             layer.weight_gradient()
+        if self._color_norm is not None:
+            self._color_norm.weight_gradient()
 
 
 class AutogradStemStage:

@@ -138,7 +138,9 @@ def empty_network(config: ModelConfig, *, device: torch.device | str) -> NKATViT
         network = NKATViT(config)
     if torch.device(device).type != "meta":
         # not `to_empty`: its empty_like of a tensor without memory imports the compiler too
-        network._apply(lambda t: torch.empty(t.shape, dtype=t.dtype, device=device))
+        network._apply(  # type: ignore[no-untyped-call]
+            lambda t: torch.empty(t.shape, dtype=t.dtype, device=device)
+        )
     return network
 
 

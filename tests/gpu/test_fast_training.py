@@ -143,6 +143,8 @@ CASES: list[dict[str, Any]] = [
     {},
     {"pool": "cls"},
     {"conv_stem": "off", "patch_size": 4, "pool": "cls", "color_norm": "residual"},
+    {"color_norm": "residual"},
+    {"color_norm": "concat", "conv_stem": "small"},
     {"conv_stem": "small", "channels": 1, "image_size": 28, "embed_dim": 128, "mlp_ratio": 4.0},
 ]
 

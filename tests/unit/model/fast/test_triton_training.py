@@ -134,7 +134,7 @@ OPTIMIZERS = pytest.mark.parametrize(
         ({"pool": "cls", "top_k": None, "nkat_strength": 0.0}, "adamw"),
         ({"conv_stem": "off", "patch_size": 4, "color_norm": "residual", "top_p": 1.0}, "adamw"),
         ({"channels": 1, "depth": 1, "embed_dim": 24, "mlp_ratio": 1.0}, "adamw"),
-        ({}, "muon"),
+        ({"color_norm": "concat"}, "muon"),
         ({"conv_stem": "off", "patch_size": 4, "pool": "cls", "mlp_ratio": 0.5}, "muon"),
     ],
 )
