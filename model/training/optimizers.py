@@ -78,6 +78,19 @@ class Optimizers:
     def load_state_dict(self, states: list[dict[str, Any]]) -> None:
         for optimizer, state in zip(self.all, states, strict=True):
             optimizer.load_state_dict(state)
+            for parameter, moments in optimizer.state.items():
+                for name, moment in moments.items():
+                    moments[name] = _laid_out_as(parameter, moment)
+
+
+def _laid_out_as(parameter: Tensor, moment: Any) -> Any:
+    """`moment` in the memory order of its parameter: torch's fused AdamW walks both as they
+    lie, and a fast run's convolutions lie in another order."""
+    if not isinstance(moment, Tensor) or moment.shape != parameter.shape:
+        return moment
+    if moment.stride() == parameter.stride():
+        return moment
+    return torch.empty_like(parameter, dtype=moment.dtype, requires_grad=False).copy_(moment)
 
 
 def _groups(

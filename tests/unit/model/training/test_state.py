@@ -127,6 +127,27 @@ def test_every_parameter_has_one_optimiser(optimizer: str) -> None:
     assert {g["lr"] for o in optimizers.all for g in o.param_groups} == {0.125}
 
 
+def test_moments_that_lie_in_another_order_are_those_of_the_same_weights() -> None:
+    """A fast run's convolutions lie channels last; the fused step walks memory as it lies."""
+    generator = torch.Generator().manual_seed(0)
+    weights, grad, first, second = torch.rand(4, 4, 3, 3, 3, generator=generator)
+    results = []
+    for order in (torch.contiguous_format, torch.channels_last):
+        network = nn.Conv2d(3, 4, 3, bias=False)
+        network.weight.data.copy_(weights)
+        optimizers = Optimizers(network=network, config=TrainConfig())
+        (state,) = optimizers.state_dict()
+        moments = {"exp_avg": first, "exp_avg_sq": second}
+        moments = {name: m.clone(memory_format=order) for name, m in moments.items()}
+        state["state"] = {0: {"step": torch.tensor(3.0), **moments}}
+        optimizers.load_state_dict([state])
+        network.weight.grad = grad.clone()
+        optimizers.set_lr(0.1)
+        optimizers.step()
+        results.append(network.weight.detach())
+    assert torch.equal(*results)
+
+
 @pytest.mark.parametrize("label_smoothing", [0.0, 0.1])
 def test_the_mixed_loss_is_the_soft_labels(label_smoothing: float) -> None:
     generator = torch.Generator().manual_seed(0)
