@@ -231,8 +231,9 @@ def test_captured_epochs_learn_as_the_plain_twin_does(
 
 
 @OPTIMIZERS
-def test_a_replayed_graph_equals_eager_steps(optimizer: Optimizer) -> None:
-    config = ModelConfig(embed_dim=64, depth=2, pool="cls")
+@pytest.mark.parametrize("split_heads", [False, True])
+def test_a_replayed_graph_equals_eager_steps(optimizer: Optimizer, split_heads: bool) -> None:
+    config = ModelConfig(embed_dim=64, depth=2, pool="cls", split_heads=split_heads)
     train = noise(config)
     recipe = replace(RECIPE, optimizer=optimizer)
     results = []
