@@ -144,6 +144,9 @@ CASES: list[dict[str, Any]] = [
     {"pool": "cls"},
     {"conv_stem": "off", "patch_size": 4, "pool": "cls", "color_norm": "residual"},
     {"conv_stem": "small", "channels": 1, "image_size": 28, "embed_dim": 128, "mlp_ratio": 4.0},
+    {"split_heads": True},
+    # 257 tokens: the attention sums no biases; 2 x 2 pixels a patch, padded to 8 columns
+    {"split_heads": True, "conv_stem": "off", "patch_size": 2, "pool": "cls"},
 ]
 
 
@@ -266,8 +269,9 @@ def test_every_replay_draws_other_dropout() -> None:
     assert not torch.equal(drawn[1], drawn[2])
 
 
-def test_captured_evaluation_follows_the_weights() -> None:
-    config = ModelConfig(embed_dim=64, depth=2)
+@pytest.mark.parametrize("split_heads", [False, True])
+def test_captured_evaluation_follows_the_weights(split_heads: bool) -> None:
+    config = ModelConfig(embed_dim=64, depth=2, split_heads=split_heads)
     train = noise(config)
     runner = FastRunners()(model_config=config, train_config=RECIPE, train=train, seed=2)
     assert isinstance(runner, FastRunner)
@@ -281,8 +285,9 @@ def test_captured_evaluation_follows_the_weights() -> None:
 
 
 @OPTIMIZERS
-def test_a_resumed_run_goes_on_to_the_bit(optimizer: Optimizer) -> None:
-    config = ModelConfig(embed_dim=64, depth=2)
+@pytest.mark.parametrize("split_heads", [False, True])
+def test_a_resumed_run_goes_on_to_the_bit(optimizer: Optimizer, split_heads: bool) -> None:
+    config = ModelConfig(embed_dim=64, depth=2, split_heads=split_heads)
     train = noise(config)
     recipe = replace(RECIPE, optimizer=optimizer)
 

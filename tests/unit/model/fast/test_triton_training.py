@@ -356,7 +356,6 @@ def test_shapes_share_an_engine_but_for_their_values() -> None:
 @pytest.mark.parametrize(
     ("model", "recipe", "reason"),
     [
-        ({"split_heads": True, "heads": 8}, {}, "split_heads"),
         ({"embed_dim": 18}, {}, "multiples of 8"),
         ({}, {"precision": "fp32"}, "fp32"),
         ({"image_size": 32, "conv_stem": "off"}, {}, "1024 tokens"),
@@ -371,6 +370,8 @@ def test_what_the_fast_path_leaves_to_the_plain_one(
     for optimizer in ("adamw", "muon"):
         recipe_of = TrainConfig(optimizer=optimizer)
         assert why_not(small(), recipe_of, device=torch.device("cuda")) is None
+        split = small(split_heads=True, heads=8, embed_dim=64)
+        assert why_not(split, recipe_of, device=torch.device("cuda")) is None
     assert why_not(small(), TrainConfig(), device=torch.device("cpu")) is not None
 
 
