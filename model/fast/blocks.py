@@ -8,7 +8,9 @@ single layer's would leave most of the GPU idle.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol, TypeAlias
 
 import torch
 import triton
@@ -20,7 +22,7 @@ from model.fast.kernels import gelu as gelu_kernels
 from model.fast.kernels import layer_norm as norm_kernels
 from model.fast.launch import GELU_BACK, GELU_COLUMNS, NORM, NORM_BACK, width
 from model.fast.sums import column_sums, scalar_sums
-from model.kernels.triton_attention import backward_into, forward_into, sums_bias
+from model.kernels.triton_attention import backward_into, forward_into
 from model.kernels.triton_launch import launch
 from model.kernels.triton_tiles import mask_words
 
@@ -61,12 +63,53 @@ class FlatBuffers:
         )
 
 
+Heads: TypeAlias = tuple[Tensor, Tensor, Tensor]
+"""Queries, keys and values (or their gradients): [batch, heads, tokens, head_dim]."""
+
+
+class Projection(Protocol):
+    """From a block's normalised input `h` [rows, dim] to its heads, and back.
+
+    `owners` hold its buffers (in their fields).  Forward: `prepare` once a step, before
+    any block and after the images are ready, then `forward` a layer.  Backward: `backward` a
+    layer, once the attention has written `gradients` and, where there are any, `bias_sums`.
+    The last three then give the weights' gradients, in any order.
+    """
+
+    @property
+    def owners(self) -> Sequence[object]: ...
+
+    def prepare(self) -> None: ...
+
+    def forward(self, layer: int, h: Tensor) -> Heads: ...
+
+    def heads(self, layer: int) -> Heads:
+        """What `forward` gave."""
+
+    def gradients(self, layer: int) -> Heads:
+        """Where the attention writes, all three of equal strides."""
+
+    def bias_sums(self, layer: int) -> Tensor | None:
+        """Where it writes the sums over the tokens, if it can sum them."""
+
+    def backward(self, layer: int, dh: Tensor) -> None: ...
+
+    def images_backward(self) -> None:
+        """The gradients of what `prepare` reads."""
+
+    def weight_gradients(self, h: Tensor) -> None:
+        """Those of the matrices, from all layers' inputs [depth, rows, dim]."""
+
+    def vector_gradients(self) -> None:
+        """Those of the biases."""
+
+
 class BlockStack:
     """Buffers and kernels of the block stack for one batch size.
 
     Args:
-        config: without split heads.
         batch: images.
+        projection: to queries, keys and values.
         layout, flats: the network's weights.
         attention_values: float32 [4], see `attention_values`.
         theta_weights: float32 [depth], strength * decay^layer.
@@ -78,6 +121,7 @@ class BlockStack:
         *,
         config: ModelConfig,
         batch: int,
+        projection: Projection,
         layout: Layout,
         flats: FlatBuffers,
         attention_values: Tensor,
@@ -85,6 +129,7 @@ class BlockStack:
         seed: Tensor,
     ) -> None:
         self.config, self.batch, self.layout, self.flats = config, batch, layout, flats
+        self.projection = projection
         self.values, self.theta_weights, self.seed = attention_values, theta_weights, seed
         self.rows = batch * config.tokens
         depth, dim, rows = config.depth, config.embed_dim, self.rows
@@ -94,7 +139,6 @@ class BlockStack:
         self.x = high(2 * depth + 1, rows, dim)
         self.mean, self.rstd = high(2 * depth + 1, rows), high(2 * depth + 1, rows)
         self.h = low(2 * depth, rows, dim)
-        self.qkv = low(depth, rows, 3 * dim)
         self.o, self.y, self.z = (low(depth, rows, dim) for _ in range(3))
         self.slope, self.u = low(depth, rows, self.hidden), low(depth, rows, self.hidden)
         heads, tokens = config.heads, config.tokens
@@ -105,17 +149,15 @@ class BlockStack:
         self.dx = high(rows, dim)
         self.dh, self.do = low(rows, dim), low(rows, dim)
         self.dy, self.dz = low(depth, rows, dim), low(depth, rows, dim)
-        self.dpre, self.dqkv = low(depth, rows, self.hidden), low(depth, rows, 3 * dim)
+        self.dpre = low(depth, rows, self.hidden)
         self.dscale, self.dfactor = high(2 * depth + 1, rows), high(depth, rows)
         self.partial = high(2 * depth + 1, NORM_BACK.grid(rows), 3, dim).zero_()
         self.gelu_partial = high(depth, GELU_BACK.grid(rows), self.hidden)
-        self._sums_bias = sums_bias(tokens, dim // heads)
-        self.qkv_partial = high(depth, batch if self._sums_bias else 0, 3 * dim)
         self._norms = layout.stack("norms", flats.weights)
         self._scalars = layout.stack("scalars", flats.weights)
         self._copies = {
             name: layout.stack(name, flats.copies)
-            for name in ("qkv", "project", "fc1", "fc2", "qkv_bias", "fc1_bias")
+            for name in ("project", "fc1", "fc2", "fc1_bias")
         }
 
     def forward(self) -> None:
@@ -123,17 +165,12 @@ class BlockStack:
         for layer in range(self.config.depth):
             self._norm(2 * layer)
             weights = {name: stack[layer] for name, stack in self._copies.items()}
-            torch.addmm(
-                weights["qkv_bias"], self.h[2 * layer], weights["qkv"].t(), out=self.qkv[layer]
-            )
-            q, k, v = self._heads(self.qkv[layer])
+            heads = self.projection.forward(layer, self.h[2 * layer])
             forward_into(
                 self._by_head(self.o[layer]),
                 self.lse[layer],
                 self.mask[layer],
-                q,
-                k,
-                v,
+                *heads,
                 self.values,
                 self.seed,
                 layer,
@@ -175,26 +212,26 @@ class BlockStack:
             self._norm_back(2 * layer + 1, self.dh)
             torch.mm(self.dy[layer], weights["project"], out=self.do)
             backward_into(
-                *self._heads(self.dqkv[layer]),
+                *self.projection.gradients(layer),
                 self._by_head(self.do),
-                *self._heads(self.qkv[layer]),
+                *self.projection.heads(layer),
                 self._by_head(self.o[layer]),
                 self.lse[layer],
                 self.mask[layer],
                 self.values,
                 self.seed,
                 layer,
-                bias=self.qkv_partial[layer] if self._sums_bias else None,
+                bias=self.projection.bias_sums(layer),
             )
-            torch.mm(self.dqkv[layer], weights["qkv"], out=self.dh)
+            self.projection.backward(layer, self.dh)
             self._norm_back(2 * layer, self.dh)
 
     def weight_gradients(self) -> None:
         """All gradients of the matrices, after `backward`; independent of what else follows
         it, so another stream may do this."""
         low = self.flats.low_grads
+        self.projection.weight_gradients(self.h[0::2])
         for name, grad, given in (
-            ("qkv", self.dqkv, self.h[0::2]),
             ("project", self.dy, self.o),
             ("fc1", self.dpre, self.h[1::2]),
             ("fc2", self.dz, self.u),
@@ -210,7 +247,7 @@ class BlockStack:
         def sums(name: str) -> Tensor:
             return self.layout.stack(name, high, first=self.layout.low)
 
-        column_sums(self.qkv_partial if self._sums_bias else self.dqkv, sums("qkv_bias"))
+        self.projection.vector_gradients()
         column_sums(self.gelu_partial, sums("fc1_bias"))
         column_sums(self.partial.flatten(2), sums("norms").flatten(1))
         scalar_sums(
@@ -304,13 +341,6 @@ class BlockStack:
         if norm % 2:
             return norm // 2, 2, self.y[norm // 2]
         return norm // 2 - 1, 1, self.z[norm // 2 - 1]
-
-    def _heads(self, packed: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """[rows, 3 dim] to three views [batch, heads, tokens, head_dim]."""
-        config = self.config
-        head_dim = config.embed_dim // config.heads
-        q, k, v = packed.view(self.batch, config.tokens, 3, config.heads, head_dim).unbind(2)
-        return q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2)
 
     def _by_head(self, merged: Tensor) -> Tensor:
         """[rows, dim] to a view [batch, tokens, heads, head_dim]."""

@@ -18,18 +18,22 @@ from torch import Tensor
 from model.config import ModelConfig, Optimizer
 from model.data.info import DatasetInfo
 from model.fast.batches import Batches
-from model.fast.blocks import BlockStack, FlatBuffers
+from model.fast.blocks import BlockStack, FlatBuffers, Projection
+from model.fast.colour_tokens import ColourTokensStage
 from model.fast.embed_and_head import EmbedAndHead
 from model.fast.flat_layout import Layout, make_layout
 from model.fast.kernels import optimizer as optimizer_kernels
 from model.fast.muon import MuonGroup, make_groups
+from model.fast.projection import PackedProjection
 from model.fast.run_values import RunValues, shape_of
+from model.fast.split_projection import SplitProjection
 from model.fast.stem_stage import make_stem_stage, takes_plain_images
 from model.kernels.triton_launch import compiling_together, launch
 from model.network.vit import empty_network
 
 _BRANCHES = 2
-"""Streams beside the main one, for gradients that only the optimiser waits for."""
+"""Streams beside the main one, for gradients that only the optimiser waits for; split heads
+have one more, for what is made of the images alone."""
 
 _WARM_UPS = 2
 """Eager steps before capture: kernels are compiled and libraries initialised there."""
@@ -85,6 +89,7 @@ class Engine:
         self.blocks = BlockStack(
             config=self.config,
             batch=batch,
+            projection=self._projection(),
             layout=self.layout,
             flats=self.flats,
             attention_values=self.values.attention,
@@ -112,7 +117,8 @@ class Engine:
         self._patches = torch.empty_like(self.embed_and_head.dpatches)
         rows, pixels = len(self._patches), self._patch_weight.shape[1]
         self._dpixels = self._patches.new_empty(rows if self.layout.stem else 0, pixels)
-        branches = _BRANCHES if device.type == "cuda" else 0
+        self._splits = self.network.colour_tokens is not None
+        branches = _BRANCHES + self._splits if device.type == "cuda" else 0
         self._branches = [_new_stream(device) for _ in range(branches)]
         self._squares = torch.zeros(optimizer_kernels.PARTS, device=device)
         self._muon: tuple[MuonGroup, ...] = ()
@@ -122,6 +128,22 @@ class Engine:
             )
         self._graph: torch.cuda.CUDAGraph | None = None
         self.owner: object | None = None
+
+    def _projection(self) -> Projection:
+        colours, batch = self.network.colour_tokens, self.batches.batch
+        config, layout, flats = self.config, self.layout, self.flats
+        if colours is None:
+            return PackedProjection(config=config, batch=batch, layout=layout, flats=flats)
+        stage = ColourTokensStage(
+            config=config,
+            module=colours,
+            layout=layout,
+            flats=flats,
+            images=self.batches.out,
+        )
+        return SplitProjection(
+            config=config, batch=batch, layout=layout, flats=flats, colours=stage
+        )
 
     def capture(self, *, also: Callable[[], None] = lambda: None) -> None:
         """Capture the step.  The weights are noise afterwards: write them after this.
@@ -169,13 +191,21 @@ class Engine:
         """One whole training step, eagerly."""
         embed_and_head, blocks = self.embed_and_head, self.blocks
         self.batches.prepare(embed_and_head.labels, embed_and_head.partners, embed_and_head.share)
+        if self._splits:
+            with self._beside(-1):
+                blocks.projection.prepare()
         pixels = self.stem.forward()
         torch.addmm(self._patch_bias, pixels, self._patch_weight.t(), out=self._patches)
         embed_and_head.embed(self._patches)
+        if self._splits:
+            self._join(-1)
         blocks.forward()
         embed_and_head.head()
         blocks.backward(embed_and_head.dpooled)
         embed_and_head.embed_back()
+        if self._splits:
+            with self._beside(-1):
+                blocks.projection.images_backward()
         with self._beside(0):
             blocks.weight_gradients()
             torch.mm(embed_and_head.dpatches.t(), pixels, out=self._patch_grad)
@@ -200,8 +230,10 @@ class Engine:
         with torch.cuda.stream(stream):
             yield
 
-    def _join(self) -> None:
-        for stream in self._branches:
+    def _join(self, branch: int | None = None) -> None:
+        """Wait for a branch that work was given to in this step, or for all of them."""
+        branches = self._branches if branch is None else self._branches[branch:][:1]
+        for stream in branches:
             torch.cuda.current_stream(self.device).wait_stream(stream)
 
     def _update(self) -> None:
@@ -222,7 +254,7 @@ class Engine:
         for branch, group in enumerate(self._muon[1:]):
             with self._beside(branch):
                 group.step()
-        with self._beside(_BRANCHES - 1) if self._muon else contextlib.nullcontext():
+        with self._beside(-1) if self._muon else contextlib.nullcontext():
             self._adamw()
         for group in self._muon[:1]:
             group.step()
@@ -263,6 +295,7 @@ class Engine:
             self.batches,
             self.flats,
             self.values,
+            *self.blocks.projection.owners,
             *self.stem.owners,
             *self._muon,
         )

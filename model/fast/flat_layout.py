@@ -3,8 +3,8 @@
     products | other decayed | not decayed | statistics
 
 `products` are the block stack's matrices (same-shaped ones of all layers side by side),
-the head's and the patch embedding's; their gradients come out of matrix products in the
-products' type.  All others have float32 gradients.  `statistics` are BatchNorm's:
+the head's, the patch embedding's and the colour tokens'; their gradients come out of matrix
+products in the products' type.  All others have float32 gradients.  `statistics` are BatchNorm's:
 averaged, not trained.  Sections start at multiples of the optimiser's block, tensors at
 multiples of 64 elements, so that every view may be an operand of a matrix product.
 """
@@ -24,8 +24,11 @@ from model.training.optimizers import _NEVER_DECAYED
 
 _ALIGN = 64
 
-HIDDEN = ("qkv", "project", "fc1", "fc2")
-"""The stacks of the blocks' matrices: what Muon updates where it is chosen."""
+HIDDEN = ("qkv", "project", "fc1", "fc2", "colour_kv")
+"""The stacks of the blocks' matrices: what Muon updates where it is chosen.  A network
+without split heads has no `colour_kv`."""
+
+_COLOUR = "colour_tokens."
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,14 +36,21 @@ class Place:
     """One tensor's first element in the flat buffer, and its shape.
 
     A convolution's weights lie channels last: all channels of one tap side by side.
+
+    Args:
+        strides: where the tensor does not lie in the usual order.
     """
 
     start: int
     shape: tuple[int, ...]
+    strides: tuple[int, ...] | None = None
 
     def view(self, flat: Tensor, *, first: int = 0) -> Tensor:
         """The tensor in `flat`, which begins at element `first` of the whole."""
         begin = self.start - first
+        if self.strides is not None:
+            offset = flat.storage_offset() + begin
+            return flat.as_strided(self.shape, self.strides, offset)
         there = flat[begin : begin + _size(self.shape)]
         if len(self.shape) != 4:
             return there.view(self.shape)
@@ -57,7 +67,9 @@ class Layout:
         stacks: `qkv`, `project`, `fc1`, `fc2` ([depth, out, in]); `qkv_bias`, `fc1_bias`
             ([depth, out]); `norms` [2 depth + 1, 3, dim]: weight and bias of each norm in
             order, and the bias of the branch that is added before it (unused at 0);
-            `scalars` [4, depth]: attention_scale, mlp_scale, alpha, beta.
+            `scalars` [4, depth]: attention_scale, mlp_scale, alpha, beta.  With split heads
+            `colour_kv` [3 depth, out, in] and `colour_kv_bias` [3, depth * out], all layers of
+            a colour side by side, and `colour_norm` [2, dim].
         stem: names of the parameters before the patch embedding, in order.
         muon: end of the matrices that Muon updates, which come first; 0: there are none.
         low, decayed, trained, total: ends of the four sections, elements.
@@ -82,7 +94,7 @@ class Layout:
 
 
 def make_layout(network: NKATViT, *, optimizer: Optimizer) -> Layout:
-    """The layout of a network without split heads (shapes only; `meta` will do).
+    """The layout of a network (shapes only; `meta` will do).
 
     With Muon the block stack's matrices are a section of their own.
     """
@@ -94,8 +106,13 @@ def make_layout(network: NKATViT, *, optimizer: Optimizer) -> Layout:
     maker.stack_layers("project", block + "attention.project.weight")
     maker.stack_layers("fc1", block + "expand.weight")
     maker.stack_layers("fc2", block + "contract.weight")
+    split = network.colour_tokens is not None
+    if split:
+        _place_colour_matrices(maker, config)
     muon = maker.end_section() if optimizer == "muon" else 0
     maker.single(["head.weight", "patches.project.weight"])
+    if split:
+        maker.single([_COLOUR + "embed", _COLOUR + "mix"])
     low = maker.end_section()
     stem = [name for name in maker.shapes if _before_patches(name)]
     matrices = [name for name in stem if _is_decayed(name, maker.shapes[name])]
@@ -104,6 +121,8 @@ def make_layout(network: NKATViT, *, optimizer: Optimizer) -> Layout:
     maker.stack_layers("qkv_bias", block + "attention.qkv.bias")
     maker.stack_layers("fc1_bias", block + "expand.bias")
     _place_norms(maker, config)
+    if split:
+        _place_colour_vectors(maker, config)
     scalars = maker.take((4, depth))
     maker.stacks["scalars"] = scalars
     names = ("attention_scale", "mlp_scale", "attention.theta.alpha", "attention.theta.beta")
@@ -180,6 +199,35 @@ def _place_norms(maker: _Maker, config: ModelConfig) -> None:
         put(block + "contract.bias", 2 * layer + 2, 2)
     put("norm.weight", 2 * depth, 0)
     put("norm.bias", 2 * depth, 1)
+
+
+def _place_colour_matrices(maker: _Maker, config: ModelConfig) -> None:
+    """A colour's keys and values of all layers come out of one product: its matrices lie
+    side by side, turned as a Linear's are."""
+    depth = config.depth
+    colours, dim, out = maker.shapes["blocks.0.attention.colour_kv"]
+    whole = maker.take((colours * depth, out, dim))
+    maker.stacks["colour_kv"] = whole
+    for layer in range(depth):
+        maker.places[f"blocks.{layer}.attention.colour_kv"] = Place(
+            whole.start + layer * out * dim, (colours, dim, out), (depth * out * dim, 1, dim)
+        )
+
+
+def _place_colour_vectors(maker: _Maker, config: ModelConfig) -> None:
+    depth = config.depth
+    colours, _, out = maker.shapes["blocks.0.attention.colour_kv_bias"]
+    whole = maker.take((colours, depth * out))
+    maker.stacks["colour_kv_bias"] = whole
+    for layer in range(depth):
+        maker.places[f"blocks.{layer}.attention.colour_kv_bias"] = Place(
+            whole.start + layer * out, (colours, 1, out), (depth * out, out, 1)
+        )
+    norm = maker.take((2, config.embed_dim))
+    maker.stacks["colour_norm"] = norm
+    for row, name in enumerate(("norm.weight", "norm.bias")):
+        place = Place(norm.start + row * config.embed_dim, (config.embed_dim,))
+        maker.places[_COLOUR + name] = place
 
 
 def _tensors(network: nn.Module) -> Iterable[tuple[str, Tensor]]:

@@ -74,6 +74,8 @@ NORM = RowLaunch(rows=2, warps=1)
 NORM_BACK = RowLaunch(rows=1, warps=1, stages=3, few=396, many=1056)
 GELU_BACK = RowLaunch(rows=16, warps=1, few=136, many=264)
 GELU_COLUMNS = 64
+MOVE = RowLaunch(rows=16, warps=4)
+"""Of the split heads' keys and values; chosen by registers, not by measurement."""
 POOL = RowLaunch(rows=32, warps=4)
 PRODUCT = ProductLaunch(tile=128, inner=64, warps=8, stages=3)
 SMALL_PRODUCT = ProductLaunch(tile=64, inner=64, warps=4, stages=4)

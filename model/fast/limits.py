@@ -17,8 +17,6 @@ def why_not(model: ModelConfig, train: TrainConfig, *, device: torch.device) -> 
     """Why the fast path cannot run a configuration, or None where it can."""
     if device.type != "cuda":
         return f"the device is {device.type}"
-    if model.split_heads and model.channels == 3:
-        return "split_heads has another projection"
     if model.tokens > MAX_TOKENS or model.embed_dim // model.heads > MAX_HEAD_DIM:
         return f"{model.tokens} tokens of {model.embed_dim // model.heads} a head are too large"
     if (model.embed_dim // model.heads) % 8 or round(model.embed_dim * model.mlp_ratio) % 8:

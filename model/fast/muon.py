@@ -30,11 +30,11 @@ COEFFICIENTS, STEPS, SMALLEST_NORM = (3.4445, -4.7750, 2.0315), 5, 1e-7
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Stack:
-    """One stack's views [depth, out, in] of the flat buffers, and its matrices' part of
+    """One stack's views [matrices, out, in] of the flat buffers, and its matrices' part of
     the group's buffers.
 
     Args:
-        turned: `update` [depth, in, out] holds the matrices transposed.
+        turned: `update` [matrices, in, out] holds the matrices transposed.
     """
 
     weight: Tensor
@@ -72,8 +72,8 @@ class MuonGroup:
     ) -> None:
         self._values, self._squares = values, squares
         names = list(names)
-        depth = layout.stacks[names[0]].shape[0]
-        count, device = depth * len(names), squares.device
+        counts = [layout.stacks[name].shape[0] for name in names]
+        count, device = sum(counts), squares.device
 
         def low(*shape: int) -> Tensor:
             return torch.zeros(count, *shape, dtype=torch.bfloat16, device=device)
@@ -88,7 +88,7 @@ class MuonGroup:
         """Multiplications of a step of Newton-Schulz."""
         self._stacks = []
         for index, name in enumerate(names):
-            mine = slice(index * depth, (index + 1) * depth)
+            mine = slice(sum(counts[:index]), sum(counts[: index + 1]))
             weight = layout.stack(name, flats.weights)
             self._stacks.append(
                 _Stack(
@@ -113,8 +113,8 @@ class MuonGroup:
     def momentum(self) -> None:
         """`update` from the gradients, and its squares."""
         for stack in self._stacks:
-            depth, rows, cols = stack.weight.shape
-            launch(muon_kernels.muon_momentum, _grid(depth, rows, cols))(
+            count, rows, cols = stack.weight.shape
+            launch(muon_kernels.muon_momentum, _grid(count, rows, cols))(
                 stack.grad,
                 stack.momentum,
                 stack.update,
@@ -154,8 +154,8 @@ class MuonGroup:
         """The weights, their averages and copies from `result`."""
         values = self._values
         for stack in self._stacks:
-            depth, rows, cols = stack.weight.shape
-            launch(muon_kernels.muon_apply, _grid(depth, rows, cols))(
+            count, rows, cols = stack.weight.shape
+            launch(muon_kernels.muon_apply, _grid(count, rows, cols))(
                 stack.weight,
                 stack.result,
                 stack.average,
@@ -174,9 +174,11 @@ class MuonGroup:
 def make_groups(
     *, layout: Layout, flats: FlatBuffers, values: RunValues, squares: Tensor
 ) -> tuple[MuonGroup, ...]:
-    """The groups of all matrices that Muon updates (one to three), the most work first."""
+    """The groups of all matrices that Muon updates (one to four), the most work first."""
     names: dict[tuple[int, int], list[str]] = {}
     for name in HIDDEN:
+        if name not in layout.stacks:
+            continue
         _, rows, cols = layout.stacks[name].shape
         names.setdefault((max(rows, cols), min(rows, cols)), []).append(name)
     groups = [
@@ -234,5 +236,5 @@ def _product(
     )
 
 
-def _grid(depth: int, rows: int, cols: int) -> tuple[int, int, int]:
-    return triton.cdiv(cols, muon_kernels.TILE), triton.cdiv(rows, muon_kernels.TILE), depth
+def _grid(count: int, rows: int, cols: int) -> tuple[int, int, int]:
+    return triton.cdiv(cols, muon_kernels.TILE), triton.cdiv(rows, muon_kernels.TILE), count

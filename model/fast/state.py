@@ -19,6 +19,7 @@ from model.network.attention import NKATAttention
 from model.network.dropout import Dropout
 from model.network.vit import NKATViT
 from model.training.optimizers import Optimizers
+from model.training.stacked_muon import StackedMuon
 from model.training.state import TrainingState
 
 
@@ -96,17 +97,21 @@ class FastState(TrainingState):
             optimizer.state[parameter] = state
 
     def _moments(self) -> Iterator[tuple[torch.optim.Optimizer, Tensor, dict[str, Tensor]]]:
-        """Every parameter, its optimiser, and that one's moments of it by torch's names."""
+        """Every parameter (of a stack every matrix), its optimiser, and that one's moments of
+        it by torch's names."""
         flats, places = self.engine.flats, self.engine.layout.places
         names = {parameter: name for name, parameter in self.engine.network.named_parameters()}
         for optimizer in self.optimizers.all:
             for group in optimizer.param_groups:
                 for parameter in group["params"]:
-                    place = places[names[parameter]]
-                    first = place.view(flats.first)
-                    if isinstance(optimizer, torch.optim.Muon):
+                    if isinstance(optimizer, StackedMuon):
+                        whole, index = optimizer.whole(parameter)
+                        first = places[names[whole]].view(flats.first)
+                        first = first if index is None else first[index]
                         yield optimizer, parameter, {"momentum_buffer": first}
                     else:
+                        place = places[names[parameter]]
+                        first = place.view(flats.first)
                         second = place.view(flats.second)
                         yield optimizer, parameter, {"exp_avg": first, "exp_avg_sq": second}
 

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from model.config import TrainConfig
+from model.training.stacked_muon import StackedMuon
 
 _NEVER_DECAYED = ("position", "class_token")
 
@@ -47,7 +48,7 @@ class Optimizers:
         if matrices:
             # match_rms_adamw scales Muon's update so that AdamW's rate and decay fit it.
             self.all.append(
-                torch.optim.Muon(
+                StackedMuon(
                     matrices,
                     lr=config.lr,
                     weight_decay=config.weight_decay,
@@ -78,18 +79,32 @@ class Optimizers:
     def load_state_dict(self, states: list[dict[str, Any]]) -> None:
         for optimizer, state in zip(self.all, states, strict=True):
             optimizer.load_state_dict(state)
+            for parameter, moments in optimizer.state.items():
+                for name, moment in moments.items():
+                    moments[name] = _laid_out_as(parameter, moment)
+
+
+def _laid_out_as(parameter: Tensor, moment: Any) -> Any:
+    """`moment` in the memory order of its parameter: torch's fused AdamW walks both as they
+    lie, and a fast run's convolutions and colour matrices lie in another order."""
+    if not isinstance(moment, Tensor) or moment.shape != parameter.shape:
+        return moment
+    if moment.stride() == parameter.stride():
+        return moment
+    return torch.empty_like(parameter, dtype=moment.dtype, requires_grad=False).copy_(moment)
 
 
 def _groups(
     network: nn.Module, *, hidden_apart: bool
 ) -> tuple[list[nn.Parameter], list[nn.Parameter], list[nn.Parameter]]:
-    """Hidden 2-D matrices (when `hidden_apart`), other decayed ones, and the rest."""
+    """Hidden matrices and stacks of them (when `hidden_apart`), other decayed ones, and the
+    rest."""
     matrices, decayed, plain = [], [], []
     for name, parameter in network.named_parameters():
         last = name.rpartition(".")[2]
         if parameter.ndim < 2 or last.endswith("bias") or last in _NEVER_DECAYED:
             plain.append(parameter)
-        elif hidden_apart and name.startswith("blocks.") and parameter.ndim == 2:
+        elif hidden_apart and name.startswith("blocks."):
             matrices.append(parameter)
         else:
             decayed.append(parameter)

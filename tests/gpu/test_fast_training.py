@@ -146,6 +146,9 @@ CASES: list[dict[str, Any]] = [
     {"color_norm": "residual"},
     {"color_norm": "concat", "conv_stem": "small"},
     {"conv_stem": "small", "channels": 1, "image_size": 28, "embed_dim": 128, "mlp_ratio": 4.0},
+    {"split_heads": True},
+    # 257 tokens: the attention sums no biases; 2 x 2 pixels a patch, padded to 8 columns
+    {"split_heads": True, "conv_stem": "off", "patch_size": 2, "pool": "cls"},
 ]
 
 
@@ -233,8 +236,9 @@ def test_captured_epochs_learn_as_the_plain_twin_does(
 
 
 @OPTIMIZERS
-def test_a_replayed_graph_equals_eager_steps(optimizer: Optimizer) -> None:
-    config = ModelConfig(embed_dim=64, depth=2, pool="cls")
+@pytest.mark.parametrize("split_heads", [False, True])
+def test_a_replayed_graph_equals_eager_steps(optimizer: Optimizer, split_heads: bool) -> None:
+    config = ModelConfig(embed_dim=64, depth=2, pool="cls", split_heads=split_heads)
     train = noise(config)
     recipe = replace(RECIPE, optimizer=optimizer)
     results = []
@@ -267,8 +271,9 @@ def test_every_replay_draws_other_dropout() -> None:
     assert not torch.equal(drawn[1], drawn[2])
 
 
-def test_captured_evaluation_follows_the_weights() -> None:
-    config = ModelConfig(embed_dim=64, depth=2)
+@pytest.mark.parametrize("split_heads", [False, True])
+def test_captured_evaluation_follows_the_weights(split_heads: bool) -> None:
+    config = ModelConfig(embed_dim=64, depth=2, split_heads=split_heads)
     train = noise(config)
     runner = FastRunners()(model_config=config, train_config=RECIPE, train=train, seed=2)
     assert isinstance(runner, FastRunner)
@@ -282,8 +287,9 @@ def test_captured_evaluation_follows_the_weights() -> None:
 
 
 @OPTIMIZERS
-def test_a_resumed_run_goes_on_to_the_bit(optimizer: Optimizer) -> None:
-    config = ModelConfig(embed_dim=64, depth=2)
+@pytest.mark.parametrize("split_heads", [False, True])
+def test_a_resumed_run_goes_on_to_the_bit(optimizer: Optimizer, split_heads: bool) -> None:
+    config = ModelConfig(embed_dim=64, depth=2, split_heads=split_heads)
     train = noise(config)
     recipe = replace(RECIPE, optimizer=optimizer)
 

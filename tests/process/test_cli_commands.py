@@ -205,7 +205,7 @@ def test_describe_says_what_a_gpu_would_train_step_by_step():
     done = nkat("describe", *options, env={"COLUMNS": "300"})
     assert done.returncode == 0
     assert "step by step" in done.stderr
-    assert "split_heads has another projection (32x32x3, 10 classes)" in done.stderr
+    assert "1024 tokens of 48 a head are too large (32x32x3, 10 classes)" in done.stderr
     assert "784 tokens of 48 a head are too large (28x28x1, 26 classes)" in done.stderr
 
 

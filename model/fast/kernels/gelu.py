@@ -44,8 +44,13 @@ def gelu_backward(
     BLOCK: tl.constexpr,
     ROWS: tl.constexpr,
 ):
-    """grad *= slope in place, [rows, COLS]; partial: float32 [programs(0), COLS], each
-    program's column sums (the gradient of the bias before it)."""
+    """grad *= slope in place, [groups, rows, COLS]; partial: float32 [groups, programs(0),
+    COLS], each program's column sums (the gradient of the bias before it).  Program (rows,
+    columns, group)."""
+    group = tl.program_id(2).to(tl.int64)
+    slope_ptr += group * rows * COLS
+    grad_ptr += group * rows * COLS
+    partial_ptr += group * tl.num_programs(0) * COLS
     col = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
     col_ok = col < COLS
     total = tl.zeros([ROWS, BLOCK], tl.float32)

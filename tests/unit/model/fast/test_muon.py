@@ -25,6 +25,7 @@ from model.fast.kernels.optimizer import PARTS
 from model.fast.run_values import MOMENTUM, RunValues
 from model.network.vit import NKATViT, build_network
 from model.training.optimizers import Optimizers
+from model.training.stacked_muon import StackedMuon
 
 pytestmark = pytest.mark.skipif(
     torch.cuda.is_available(), reason="with a GPU, tests/gpu runs the compiled kernels"
@@ -39,9 +40,14 @@ def _as_a_gpu_rounds(monkeypatch: pytest.MonkeyPatch) -> None:
     true_bf16(monkeypatch)
 
 
-def network_of(*, embed_dim: int, heads: int, mlp_ratio: float) -> NKATViT:
+def network_of(*, embed_dim: int, heads: int, mlp_ratio: float, split: bool = False) -> NKATViT:
     config = ModelConfig(
-        image_size=8, embed_dim=embed_dim, heads=heads, depth=2, mlp_ratio=mlp_ratio
+        image_size=8,
+        embed_dim=embed_dim,
+        heads=heads,
+        depth=2,
+        mlp_ratio=mlp_ratio,
+        split_heads=split,
     )
     return build_network(config, seed=0)
 
@@ -71,25 +77,33 @@ class Ours:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("embed_dim", "heads", "mlp_ratio", "clip", "shapes"),
+    ("embed_dim", "heads", "mlp_ratio", "clip", "split", "shapes"),
     [
-        (24, 3, 2.0, 0.0, [(4, 48, 24), (2, 72, 24), (2, 24, 24)]),
-        (72, 3, 3.0, 3.0, [(6, 216, 72), (2, 72, 72)]),  # more than a tile; one group for three
-        (32, 2, 0.5, 3.0, [(2, 96, 32), (2, 32, 32), (4, 32, 16)]),
+        (24, 3, 2.0, 0.0, False, [(4, 48, 24), (2, 72, 24), (2, 24, 24)]),
+        # more than a tile; one group for three
+        (72, 3, 3.0, 3.0, False, [(6, 216, 72), (2, 72, 72)]),
+        (32, 2, 0.5, 3.0, False, [(2, 96, 32), (2, 32, 32), (4, 32, 16)]),
+        # each colour's keys and values of a layer, in one group with the MLP
+        (32, 8, 0.5, 3.0, True, [(2, 48, 32), (10, 32, 16), (2, 32, 32)]),
     ],
 )
 def test_steps_equal_torchs(
-    embed_dim: int, heads: int, mlp_ratio: float, clip: float, shapes: list[tuple[int, ...]]
+    embed_dim: int,
+    heads: int,
+    mlp_ratio: float,
+    clip: float,
+    split: bool,
+    shapes: list[tuple[int, ...]],
 ) -> None:
-    network = network_of(embed_dim=embed_dim, heads=heads, mlp_ratio=mlp_ratio)
+    network = network_of(embed_dim=embed_dim, heads=heads, mlp_ratio=mlp_ratio, split=split)
     ours = Ours(network, clip=clip)
     assert [tuple(group.update.shape) for group in ours.groups] == shapes
     named = dict(network.named_parameters())
     theirs = {name: named[name] for name, _ in ours.matrices(ours.flats.weights)}
-    assert len(theirs) == 8
+    assert len(theirs) == (10 if split else 8)
     start = {name: weight.detach().clone() for name, weight in theirs.items()}
     averages = {name: weight.clone() for name, weight in start.items()}
-    optimizer = torch.optim.Muon(
+    optimizer = StackedMuon(
         theirs.values(), lr=LR, weight_decay=DECAY, adjust_lr_fn="match_rms_adamw"
     )
     generator = torch.Generator().manual_seed(1)
@@ -115,9 +129,14 @@ def test_steps_equal_torchs(
     for name, average in ours.matrices(ours.flats.average):
         change = (averages[name] - start[name]).norm()
         assert float((average - averages[name]).norm() / change) < 2e-2, name
-    for name, momentum in ours.matrices(ours.flats.first):
-        want = optimizer.state[theirs[name]]["momentum_buffer"]
-        assert torch.allclose(momentum, want, atol=1e-6), name
+    names = {parameter: name for name, parameter in theirs.items()}
+    momenta = dict(ours.matrices(ours.flats.first))
+    assert len(optimizer.state) == len(theirs) + (4 if split else 0)
+    for matrix, state in optimizer.state.items():
+        parameter, index = optimizer.whole(matrix)
+        momentum = momenta[names[parameter]]
+        momentum = momentum if index is None else momentum[index]
+        assert torch.allclose(momentum, state["momentum_buffer"], atol=1e-6), names[parameter]
     trained = slice(0, ours.layout.muon)
     assert torch.equal(ours.flats.copies[trained], ours.flats.weights[trained])
 
@@ -144,14 +163,16 @@ def test_a_gradient_that_is_not_finite_is_seen() -> None:
         assert bool(weight.isnan().all()), name
 
 
-def test_the_matrices_and_constants_are_those_of_the_plain_path() -> None:
-    network = network_of(embed_dim=24, heads=3, mlp_ratio=2.0)
+@pytest.mark.parametrize("split", [False, True])
+def test_the_matrices_and_constants_are_those_of_the_plain_path(split: bool) -> None:
+    network = network_of(embed_dim=24, heads=8, mlp_ratio=2.0, split=split)
     _, plain = Optimizers(network=network, config=TrainConfig(optimizer="muon")).all
     (group,) = plain.param_groups
     layout = make_layout(network, optimizer="muon")
     named = dict(network.named_parameters())
     ours = {name for name, place in layout.places.items() if place.start < layout.muon}
-    assert {id(named[name]) for name in ours} == {id(weight) for weight in group["params"]}
+    assert isinstance(plain, StackedMuon)
+    assert {named[name] for name in ours} == {plain.whole(w)[0] for w in group["params"]}
     assert group["momentum"] == MOMENTUM
     assert group["nesterov"]
     assert group["ns_coefficients"] == muon.COEFFICIENTS
@@ -165,5 +186,6 @@ def test_with_adamw_no_matrix_is_muons() -> None:
     assert layout.muon == 0
     with_muon = make_layout(network, optimizer="muon")
     assert with_muon.muon % optimizer_kernels.BLOCK == 0
-    for name in HIDDEN:
+    assert set(HIDDEN) - set(layout.stacks) == {"colour_kv"}
+    for name in HIDDEN[:-1]:
         assert layout.stacks[name] == with_muon.stacks[name]

@@ -23,13 +23,14 @@ from model.augment import normalise
 from model.config import ModelConfig, Optimizer, TrainConfig
 from model.data.device import DeviceSet
 from model.errors import Diverged
-from model.fast import blocks, embed_and_head
+from model.fast import blocks, colour_tokens, embed_and_head, projection, split_projection
 from model.fast.engine import Engine, predicted_bytes
 from model.fast.launch import RowLaunch
 from model.fast.limits import why_not
 from model.fast.run_values import shape_of, table_rows
 from model.fast.runner import FastRunner, FastRunners, draw_mixes
 from model.fast.warm_cache import WarmCache
+from model.training.stacked_muon import StackedMuon
 from model.training.state import TrainingState
 from model.training.step import PlainRunner
 from nkat_errors import NkatError
@@ -45,10 +46,15 @@ IMAGES, BATCH = 8, 4
 def _fewer_programs(monkeypatch: pytest.MonkeyPatch) -> None:
     """The interpreter's time goes by programs: let each take more rows."""
     tall = RowLaunch(rows=16, warps=1, few=2, many=2)
-    for module, name in ((blocks, "NORM_BACK"), (blocks, "GELU_BACK")):
+    for module, name in (
+        (blocks, "NORM_BACK"),
+        (blocks, "GELU_BACK"),
+        (colour_tokens, "GELU_BACK"),
+    ):
         monkeypatch.setattr(module, name, tall)
-    for module in (blocks, embed_and_head):
+    for module in (blocks, embed_and_head, colour_tokens):
         monkeypatch.setattr(module, "NORM", RowLaunch(rows=32, warps=1))
+    monkeypatch.setattr(colour_tokens, "_NORM_PROGRAMS", 24)
     true_bf16(monkeypatch)
 
 
@@ -122,6 +128,8 @@ def fast_runner(config: ModelConfig, train: DeviceSet, recipe: TrainConfig = REC
     return FastRunner(engine_for(config, train, recipe), parts_for(config, train, recipe))
 
 
+SPLIT = {"split_heads": True, "heads": 8, "embed_dim": 32}
+
 OPTIMIZERS = pytest.mark.parametrize(
     "recipe", [RECIPE, replace(RECIPE, optimizer="muon")], ids=["adamw", "muon"]
 )
@@ -136,10 +144,17 @@ OPTIMIZERS = pytest.mark.parametrize(
         ({"channels": 1, "depth": 1, "embed_dim": 24, "mlp_ratio": 1.0}, "adamw"),
         ({"color_norm": "concat"}, "muon"),
         ({"conv_stem": "off", "patch_size": 4, "pool": "cls", "mlp_ratio": 0.5}, "muon"),
+        (SPLIT, "adamw"),
+        ({**SPLIT, "pool": "cls", "image_size": 7, "color_norm": "residual"}, "muon"),
     ],
 )
-def test_an_epoch_equals_the_plain_twins(changes: dict[str, Any], optimizer: Optimizer) -> None:
+def test_an_epoch_equals_the_plain_twins(
+    changes: dict[str, Any], optimizer: Optimizer, monkeypatch: pytest.MonkeyPatch
+) -> None:
     config = small(**changes)
+    if config.pool == "cls":  # as with rows so long that the attention does not sum them
+        for module in (projection, split_projection):
+            monkeypatch.setattr(module, "sums_bias", lambda *_: False)
     train = images(config)
     recipe = replace(RECIPE, optimizer=optimizer)
     twin = PlainRunner(model_config=config, train_config=recipe, train=train, seed=0)
@@ -164,7 +179,8 @@ def test_an_epoch_equals_the_plain_twins(changes: dict[str, Any], optimizer: Opt
     assert plain.average is not None
     layout = engine.layout
     hidden = {name for name, place in layout.places.items() if place.start < layout.muon}
-    assert len(hidden) == (4 * config.depth if optimizer == "muon" else 0)
+    matrices = 5 if config.split_heads else 4
+    assert len(hidden) == (matrices * config.depth if optimizer == "muon" else 0)
     for fast, slow in (
         (engine.network, plain.network),
         (engine.averaged, plain.average.averaged),
@@ -180,19 +196,33 @@ def test_an_epoch_equals_the_plain_twins(changes: dict[str, Any], optimizer: Opt
                 # AdamW's first steps divide a gradient by its own size: tiny ones keep
                 # few digits
                 assert torch.allclose(value, wanted[name], atol=1e-4, rtol=1e-3), name
+    names = {parameter: name for name, parameter in plain.network.named_parameters()}
+    for parameter, moments in plain.optimizers.all[0].state.items():
+        # a moment keeps a gradient's size, which AdamW's step does not
+        first = layout.places[names[parameter]].view(engine.flats.first)
+        want = moments["exp_avg"]
+        assert float((first - want).norm()) < 1e-3 * float(want.norm()) + 1e-7, names[parameter]
     for optimizer_of in plain.optimizers.all[1:]:
-        names = {parameter: name for name, parameter in plain.network.named_parameters()}
-        for parameter, moments in optimizer_of.state.items():
+        assert isinstance(optimizer_of, StackedMuon)
+        for matrix, moments in optimizer_of.state.items():
+            parameter, index = optimizer_of.whole(matrix)
             momentum = engine.layout.places[names[parameter]].view(engine.flats.first)
+            momentum = momentum if index is None else momentum[index]
             want = moments["momentum_buffer"]
             assert float((momentum - want).norm() / want.norm()) < 1e-3, names[parameter]
 
 
 @pytest.mark.slow
-@OPTIMIZERS
-def test_a_resumed_run_goes_on_to_the_bit(recipe: TrainConfig) -> None:
-    config = small(dropout_attn=0.2, dropout_embed=0.1)
-    train = images(config, count=8)
+@pytest.mark.parametrize(
+    ("changes", "optimizer", "count"),
+    [({}, "adamw", 8), ({}, "muon", 8), ({**SPLIT, "depth": 1}, "muon", 4)],
+)
+def test_a_resumed_run_goes_on_to_the_bit(
+    changes: dict[str, Any], optimizer: Optimizer, count: int
+) -> None:
+    config = small(dropout_attn=0.2, dropout_embed=0.1, **changes)
+    recipe = replace(RECIPE, optimizer=optimizer)
+    train = images(config, count=count)
     whole = fast_runner(config, train, recipe)
     first = whole.train_epoch(0)
     state = {
@@ -209,9 +239,12 @@ def test_a_resumed_run_goes_on_to_the_bit(recipe: TrainConfig) -> None:
         assert torch.equal(value, other[name]), name
 
 
+@pytest.mark.parametrize("changes", [{}, SPLIT], ids=["plain", "split"])
 @OPTIMIZERS
-def test_a_plain_runs_checkpoint_can_be_taken_over_and_given_back(recipe: TrainConfig) -> None:
-    config = small()
+def test_a_plain_runs_checkpoint_can_be_taken_over_and_given_back(
+    recipe: TrainConfig, changes: dict[str, Any]
+) -> None:
+    config = small(**changes, depth=1)
     train = images(config, count=8)
     plain = PlainRunner(model_config=config, train_config=recipe, train=train, seed=0)
     plain.train_epoch(0)
@@ -224,6 +257,8 @@ def test_a_plain_runs_checkpoint_can_be_taken_over_and_given_back(recipe: TrainC
     adamw = plain.state.optimizers.all[0]
     assert all(int(state["step"]) == 4 for state in adamw.state.values())
     same_moments(plain.state, fast.state)
+    for parameter, moments in adamw.state.items():
+        assert moments["exp_avg"].stride() == parameter.stride()  # the fused step needs it
     assert bool(torch.isfinite(plain.train_epoch(2)))
 
 
@@ -238,7 +273,10 @@ def same_moments(one: TrainingState, other: TrainingState) -> None:
             for name, moment in moments.items():
                 assert torch.equal(moment, wanted[index][name].to(moment.dtype)), (index, name)
         counts.append(len(state))
-    assert sum(counts) == len(list(one.network.parameters()))
+    parameters = dict(one.network.named_parameters())
+    stacks = len(one.optimizers.all) == 2 and one.model_config.split_heads
+    more = 2 * sum(name.endswith("colour_kv") for name in parameters) if stacks else 0
+    assert sum(counts) == len(parameters) + more
 
 
 def test_muon_leaves_no_second_moments_of_its_matrices() -> None:
@@ -285,8 +323,9 @@ def test_an_engine_serves_another_run_of_its_shape_and_the_first_one_notices() -
         first.train_epoch(1)
 
 
-def test_evaluation_counts_both_weights() -> None:
-    config = small()
+@pytest.mark.parametrize("changes", [{}, {**SPLIT, "depth": 1}], ids=["plain", "split"])
+def test_evaluation_counts_both_weights(changes: dict[str, Any]) -> None:
+    config = small(**changes)
     train = images(config, count=8)
     runner = fast_runner(config, train)
     runner.train_epoch(0)
@@ -317,7 +356,6 @@ def test_shapes_share_an_engine_but_for_their_values() -> None:
 @pytest.mark.parametrize(
     ("model", "recipe", "reason"),
     [
-        ({"split_heads": True, "heads": 8}, {}, "split_heads"),
         ({"embed_dim": 18}, {}, "multiples of 8"),
         ({}, {"precision": "fp32"}, "fp32"),
         ({"image_size": 32, "conv_stem": "off"}, {}, "1024 tokens"),
@@ -332,6 +370,8 @@ def test_what_the_fast_path_leaves_to_the_plain_one(
     for optimizer in ("adamw", "muon"):
         recipe_of = TrainConfig(optimizer=optimizer)
         assert why_not(small(), recipe_of, device=torch.device("cuda")) is None
+        split = small(split_heads=True, heads=8, embed_dim=64)
+        assert why_not(split, recipe_of, device=torch.device("cuda")) is None
     assert why_not(small(), TrainConfig(), device=torch.device("cpu")) is not None
 
 
@@ -354,7 +394,9 @@ def test_mixes_of_an_epoch_follow_the_recipe() -> None:
 
 
 @OPTIMIZERS
-@pytest.mark.parametrize("changes", [{}, {"pool": "cls", "depth": 3, "mlp_ratio": 4.0}])
+@pytest.mark.parametrize(
+    "changes", [{}, {"pool": "cls", "depth": 3, "mlp_ratio": 4.0}, {**SPLIT, "mlp_ratio": 1.0}]
+)
 def test_an_engines_memory_is_known_before_it_is_built(
     changes: dict[str, Any], recipe: TrainConfig
 ) -> None:

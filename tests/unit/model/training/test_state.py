@@ -15,6 +15,7 @@ from model.training.ema import AveragedWeights, warm_decay
 from model.training.loss import mixed_cross_entropy
 from model.training.optimizers import Optimizers
 from model.training.schedule import Schedule
+from model.training.stacked_muon import StackedMuon
 
 
 def test_a_linear_decay_falls_by_equal_steps_to_zero() -> None:
@@ -113,18 +114,47 @@ def test_weight_decay_is_for_matrices_only(split_heads: bool) -> None:
     }
 
 
+@pytest.mark.parametrize("split_heads", [False, True])
 @pytest.mark.parametrize("optimizer", ["adamw", "muon"])
-def test_every_parameter_has_one_optimiser(optimizer: str) -> None:
-    network = build_network(ModelConfig(embed_dim=64, depth=2), seed=0)
+def test_every_parameter_has_one_optimiser(optimizer: str, split_heads: bool) -> None:
+    network = build_network(ModelConfig(embed_dim=64, depth=2, split_heads=split_heads), seed=0)
     config = TrainConfig.from_dict({"optimizer": optimizer})
     optimizers = Optimizers(network=network, config=config)
     owned = [p for o in optimizers.all for g in o.param_groups for p in g["params"]]
     assert len(owned) == len(set(owned))
-    assert set(owned) == set(network.parameters())
-    hidden = {p for n, p in network.named_parameters() if n.startswith("blocks.") and p.ndim == 2}
-    assert decayed(optimizers, -1) == hidden or optimizer == "adamw"
+    muon = optimizers.all[-1]
+    wholes = [muon.whole(p)[0] if isinstance(muon, StackedMuon) else p for p in owned]
+    assert set(wholes) == set(network.parameters())
+    hidden = {
+        p
+        for n, p in network.named_parameters()
+        if n.startswith("blocks.") and (p.ndim == 2 or n.endswith("colour_kv"))
+    }
+    if isinstance(muon, StackedMuon):
+        assert {muon.whole(p)[0] for p in decayed(optimizers, -1)} == hidden
     optimizers.set_lr(0.125)
     assert {g["lr"] for o in optimizers.all for g in o.param_groups} == {0.125}
+
+
+def test_moments_that_lie_in_another_order_are_those_of_the_same_weights() -> None:
+    """A fast run's convolutions lie channels last; the fused step walks memory as it lies."""
+    generator = torch.Generator().manual_seed(0)
+    weights, grad, first, second = torch.rand(4, 4, 3, 3, 3, generator=generator)
+    results = []
+    for order in (torch.contiguous_format, torch.channels_last):
+        network = nn.Conv2d(3, 4, 3, bias=False)
+        network.weight.data.copy_(weights)
+        optimizers = Optimizers(network=network, config=TrainConfig())
+        (state,) = optimizers.state_dict()
+        moments = {"exp_avg": first, "exp_avg_sq": second}
+        moments = {name: m.clone(memory_format=order) for name, m in moments.items()}
+        state["state"] = {0: {"step": torch.tensor(3.0), **moments}}
+        optimizers.load_state_dict([state])
+        network.weight.grad = grad.clone()
+        optimizers.set_lr(0.1)
+        optimizers.step()
+        results.append(network.weight.detach())
+    assert torch.equal(*results)
 
 
 @pytest.mark.parametrize("label_smoothing", [0.0, 0.1])
