@@ -62,6 +62,7 @@ CASES: dict[str, tuple[ModelConfig, TrainConfig]] = {
     "winner, stem small": (ModelConfig(**{**_WINNER, "conv_stem": "small"}), _muon(128)),
     "winner, color_norm residual": (ModelConfig(**_WINNER, color_norm="residual"), _muon(128)),
     "winner, color_norm concat": (ModelConfig(**_WINNER, color_norm="concat"), _muon(128)),
+    "winner, split_heads": (ModelConfig(**_WINNER, split_heads=True), _muon(128)),
     "winner, channel shuffle": (
         ModelConfig(**_WINNER),
         TrainConfig(batch_size=128, optimizer="muon", channel_shuffle=0.2),
