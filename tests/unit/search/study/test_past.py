@@ -11,6 +11,7 @@ import pytest
 from optuna.trial import FrozenTrial, TrialState
 
 from search.file.load import parse_search_text
+from search.file.sections import BoundSection
 from search.objective.judge import Judge
 from search.score.tpe_score import Lambdas
 from search.study.epochs import STAGE_2_STEP
@@ -93,6 +94,14 @@ def test_a_curve_with_a_hole_teaches_nothing() -> None:
 
 def test_without_rungs_no_gains_are_computed() -> None:
     assert PastReader(replace(SEARCH, rungs=None)).read(TRIALS).gains == {}
+
+
+def test_a_bound_that_reaches_into_stage_1_asks_for_gains_too() -> None:
+    bound = BoundSection(kind="best_seen", spread=2.0, curves=2)
+    for rungs in (None, SEARCH.rungs):
+        reader = PastReader(replace(SEARCH, rungs=rungs, bound=bound))
+        assert reader.read(TRIALS[:1]).gains == {}
+        assert reader.read(TRIALS[:2]).gains[3].trials == 2
 
 
 def test_a_trial_that_others_told_gives_its_score_alone() -> None:
