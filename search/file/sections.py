@@ -224,12 +224,12 @@ class BoundSection(Section):
         default=None,
         ge=0,
         description="asks within stage 1 too: on the gate's set a trial is given the mean gain "
-        "from an epoch to the end plus this many standard deviations, on the others what `kind` "
-        "says; null: in stage 2 alone",
+        "from an epoch to the end plus this many standard deviations (more while the trials "
+        "that gained it are few), on the others what `kind` says; null: in stage 2 alone",
     )
     curves: int = Field(
         default=3,
-        ge=2,
+        ge=3,
         description="of `spread`: trials that must have ended stage 1 (with as many epochs) "
         "before the gains of those count",
     )

@@ -14,6 +14,7 @@ from statistics import fmean
 
 from search.file.search_file import SearchFile
 from search.score.tpe_score import Lambdas, accuracy_needed, global_bound, local_tpe_score
+from search.study.gains import Gains
 from search.study.past import Past
 from search.study.verdict import Effort, Ending, RungStop, SetResult, Verdict, shortened
 
@@ -48,7 +49,8 @@ class Judge:
 
         It is when the gate is out of reach even with a gain from here on that lies
         `rungs.spread` standard deviations above what trials before it gained, or the best
-        Global TPE score with one that lies `bound.spread` above it.
+        Global TPE score with one that lies `bound.spread` above it (and more while the trials
+        before it are few).
 
         Args:
             epoch: just ended, from 1.
@@ -70,29 +72,28 @@ class Judge:
             at_most=expected,
             trials=gains.trials,
         )
-        deviation = gains.deviation[epoch - 1]
         stopped = _verdict(self._search, self._lambdas, {}, effort)
         stopped = replace(stopped, ending=Ending.RUNG, rung=here)
-        return self._gate_too_far(stopped, here, deviation) or self._best_too_far(
-            stopped, here, deviation, past
+        return self._gate_too_far(stopped, here, gains) or self._best_too_far(
+            stopped, here, gains, past
         )
 
-    def _gate_too_far(self, stopped: Verdict, here: RungStop, deviation: float) -> Verdict | None:
+    def _gate_too_far(self, stopped: Verdict, here: RungStop, gains: Gains) -> Verdict | None:
         rungs = self._search.rungs
         if rungs is None or here.trials < rungs.after:
             return None
-        at_most = here.expected + rungs.spread * deviation
+        at_most = here.expected + rungs.spread * gains.deviation[here.epoch - 1]
         if here.epoch < rungs.earliest * here.epochs or at_most >= stopped.gate.threshold:
             return None
         return replace(stopped, rung=replace(here, at_most=at_most))
 
     def _best_too_far(
-        self, stopped: Verdict, here: RungStop, deviation: float, past: Past
+        self, stopped: Verdict, here: RungStop, gains: Gains, past: Past
     ) -> Verdict | None:
         section = self._search.bound
         if section.spread is None or here.trials < section.curves:
             return None
-        at_most = here.expected + section.spread * deviation
+        at_most = here.expected + gains.spread_to_expect(here.epoch, section.spread)
         reached = {stopped.gate_dataset: min(accuracy_needed(at_most, self._lambda), 1.0)}
         return self._out_of_reach(
             replace(stopped, rung=replace(here, at_most=at_most)), reached, past

@@ -77,7 +77,7 @@ def test_a_bound_reaches_into_stage_1_only_where_the_file_says_so() -> None:
         (TEXT + "rungs: {after: 1}\n", "rungs.after = 1"),
         (TEXT + "bound: {kind: seen}\n", "bound.kind = 'seen'"),
         (TEXT + "bound: {spread: -1}\n", "bound.spread = -1"),
-        (TEXT + "bound: {spread: 2, curves: 1}\n", "bound.curves = 1"),
+        (TEXT + "bound: {spread: 2, curves: 2}\n", "bound.curves = 2"),
         (
             TEXT + "bound: {kind: off, spread: 2}\n",
             "bound.spread = 2: bound.kind = 'off' stops nothing",
