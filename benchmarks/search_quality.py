@@ -40,7 +40,7 @@ COLUMNS = ("method", "workers", "seed", "budget_s", "trials", "complete", "throw
 WORKERS = (1, 8)
 DRAWN = {
     "ours": "tab:red",
-    "multivariate: false": "tab:pink",
+    "both changes undone": "tab:pink",
     "single-stage TPESampler": "tab:blue",
     "random, single-stage": "tab:gray",
     "one epoch, best tenth": "black",
@@ -114,11 +114,14 @@ def append(key: Key, run: Run) -> None:
 
 
 def simulate(
-    wanted: Mapping[str, Method | BestTenth], surrogate: Surrogate, seeds: int, budget_s: float
+    wanted: Mapping[str, Method | BestTenth],
+    surrogate: Surrogate,
+    seeds: Sequence[int],
+    budget_s: float,
 ) -> None:
     known = read_runs()
     for name, method in wanted.items():
-        for workers, seed in product(WORKERS, range(seeds)):
+        for workers, seed in product(WORKERS, seeds):
             if (name, workers, seed) not in known:
                 done = method.run(surrogate, seed=seed, workers=workers, budget_s=budget_s)
                 append((name, workers, seed), Run.of(done, budget_s))
@@ -243,9 +246,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--seeds", type=int, default=30)
+    parser.add_argument("--seeds", type=int, default=30, help="how many")
+    parser.add_argument("--first-seed", type=int, default=0)
     parser.add_argument("--budget-s", type=float, default=900.0)
-    parser.add_argument("--samplers", action="store_true", help="ours with other ways to draw")
+    parser.add_argument(
+        "--samplers", action="store_true", help="ours with other numbers and draws"
+    )
     parser.add_argument("--show", action="store_true", help="run nothing: what is there already")
     parser.add_argument("--outside", type=Path, help="what outside/run.sh wrote")
     given = parser.parse_args()
@@ -258,11 +264,12 @@ def main() -> None:
         first=surrogate.true_score(first),
     )
     choices = sampler_choices() if given.samplers else {}
+    seeds = range(given.first_seed, given.first_seed + given.seeds)
     if not given.show:
-        simulate({**methods(), **choices}, surrogate, given.seeds, given.budget_s)
+        simulate({**methods(), **choices}, surrogate, seeds, given.budget_s)
     if given.outside:
         take_in(given.outside)
-    runs = read_runs()
+    runs = {key: run for key, run in read_runs().items() if key[2] in seeds}
     print(f"\nbest true score {scale.best:.4f}, first trial {scale.first:.4f}")
     outside = [name for name in DRAWN if name not in methods() | sampler_choices()]
     show(runs, [*methods(), *outside], scale)

@@ -17,7 +17,7 @@ from halving import Halving
 from optuna.samplers import BaseSampler
 from optuna.study import Study
 from optuna.trial import Trial, TrialState
-from surrogate import Outcome, Surrogate, score_of
+from surrogate import GATE_SET, OTHERS, Outcome, Surrogate, score_of
 from traces import Done, chance_of
 
 from model.config import ModelConfig, TrainConfig
@@ -67,7 +67,6 @@ class _Fit:
 class _Trainer:
     """Answers with one trial's outcome."""
 
-    search: SearchFile
     clock: Clock
     outcome: Outcome = field(init=False)
 
@@ -81,7 +80,7 @@ class _Trainer:
     def start(
         self, *, dataset: str, model: ModelConfig, train: TrainConfig, seed: int, resume: Any
     ) -> _Fit:
-        at = [entry.name for entry in self.search.datasets].index(dataset)
+        at = (GATE_SET, *OTHERS).index(dataset)
         curve = self.outcome.curve
         if at:
             curve = (self.outcome.accuracies[at],) * train.epochs
@@ -138,7 +137,7 @@ class SimulatedSearch:
             self._studies[0].enqueue_trial(dict(point))
         self._past = PastReader(search)
         self._clock = Clock()
-        self._trainer = _Trainer(search, self._clock)
+        self._trainer = _Trainer(self._clock)
         self._objective = TwoStageObjective(
             search=search,
             trainer=self._trainer,

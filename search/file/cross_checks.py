@@ -25,6 +25,7 @@ def check_together(search_file: SearchFile) -> tuple[str, ...]:
     _check_fixed_and_searched(search_file)
     _check_rules(search_file)
     _check_first_trials(search_file)
+    _check_bound(search_file)
     return (*_check_threshold(search_file), *_check_limits(search_file))
 
 
@@ -86,6 +87,16 @@ def _check_first_trials(search_file: SearchFile) -> None:
         why = search_file.why_infeasible(point)
         if why is not None:
             raise Problem(path, f"{dotted(path)} cannot be trained: {why}")
+
+
+def _check_bound(search_file: SearchFile) -> None:
+    bound = search_file.bound
+    if bound.kind == "off" and bound.spread is not None:
+        raise Problem(
+            ("bound", "spread"),
+            f"bound.spread = {bound.spread:g}: bound.kind = 'off' stops nothing, within stage 1 "
+            "neither; remove one of the two",
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

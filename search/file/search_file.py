@@ -71,7 +71,7 @@ class SearchFile:
         sampler: who proposes the others.
         limits: what a configuration may cost at most.
         rungs: when stage 1 stops because the gate is out of reach; None for never.
-        bound: when stage 2 stops because the best score is out of reach.
+        bound: when a trial stops because the best score is out of reach.
         finalists: the best trials are run again at the end; None for none.
         recalculation: how the winner is trained at the end.
         service: lease, retries, checkpoints.

@@ -200,7 +200,7 @@ class RungsSection(Section):
 
 
 class BoundSection(Section):
-    """When stage 2 of a trial stops because the best score is out of its reach."""
+    """When a trial stops because the best Global TPE score is out of its reach."""
 
     kind: Literal["off", "exact", "best_seen"] = Field(
         default="exact",
@@ -219,6 +219,19 @@ class BoundSection(Section):
         ge=1,
         description="of best_seen: trials that must have trained a set before their best "
         "accuracy counts; 1 is taken until then",
+    )
+    spread: float | None = Field(
+        default=None,
+        ge=0,
+        description="asks within stage 1 too: on the gate's set a trial is given the mean gain "
+        "from an epoch to the end plus this many standard deviations (more while the trials "
+        "that gained it are few), on the others what `kind` says; null: in stage 2 alone",
+    )
+    curves: int = Field(
+        default=3,
+        ge=3,
+        description="of `spread`: trials that must have ended stage 1 (with as many epochs) "
+        "before the gains of those count",
     )
 
 

@@ -13,7 +13,8 @@ from dataclasses import replace
 from statistics import fmean
 
 from search.file.search_file import SearchFile
-from search.score.tpe_score import Lambdas, global_bound, local_tpe_score
+from search.score.tpe_score import Lambdas, accuracy_needed, global_bound, local_tpe_score
+from search.study.gains import Gains
 from search.study.past import Past
 from search.study.verdict import Effort, Ending, RungStop, SetResult, Verdict, shortened
 
@@ -47,7 +48,9 @@ class Judge:
         """The verdict when a trial is hopeless in the middle of stage 1, else None.
 
         It is when the gate is out of reach even with a gain from here on that lies
-        `rungs.spread` standard deviations above what trials before it gained.
+        `rungs.spread` standard deviations above what trials before it gained, or the best
+        Global TPE score with one that lies `bound.spread` above it (and more while the trials
+        before it are few).
 
         Args:
             epoch: just ended, from 1.
@@ -56,27 +59,44 @@ class Judge:
             effort: so far.
             past: what the search knew when the trial began.
         """
-        rungs, gains = self._search.rungs, past.gains.get(epochs)
-        if rungs is None or gains is None or epoch >= epochs:
-            return None
-        if epoch < rungs.earliest * epochs:
+        gains = past.gains.get(epochs)
+        if gains is None or epoch >= epochs:
             return None
         score = self.local(accuracy)
         expected = score + gains.mean[epoch - 1]
-        at_most = expected + rungs.spread * gains.deviation[epoch - 1]
-        if at_most >= self._search.gate.threshold:
+        here = RungStop(
+            epoch=epoch,
+            epochs=epochs,
+            score=score,
+            expected=expected,
+            at_most=expected,
+            trials=gains.trials,
+        )
+        stopped = _verdict(self._search, self._lambdas, {}, effort)
+        stopped = replace(stopped, ending=Ending.RUNG, rung=here)
+        return self._gate_too_far(stopped, here, gains) or self._best_too_far(
+            stopped, here, gains, past
+        )
+
+    def _gate_too_far(self, stopped: Verdict, here: RungStop, gains: Gains) -> Verdict | None:
+        rungs = self._search.rungs
+        if rungs is None or here.trials < rungs.after:
             return None
-        return replace(
-            _verdict(self._search, self._lambdas, {}, effort),
-            ending=Ending.RUNG,
-            rung=RungStop(
-                epoch=epoch,
-                epochs=epochs,
-                score=score,
-                expected=expected,
-                at_most=at_most,
-                trials=gains.trials,
-            ),
+        at_most = here.expected + rungs.spread * gains.deviation[here.epoch - 1]
+        if here.epoch < rungs.earliest * here.epochs or at_most >= stopped.gate.threshold:
+            return None
+        return replace(stopped, rung=replace(here, at_most=at_most))
+
+    def _best_too_far(
+        self, stopped: Verdict, here: RungStop, gains: Gains, past: Past
+    ) -> Verdict | None:
+        section = self._search.bound
+        if section.spread is None or here.trials < section.curves:
+            return None
+        at_most = here.expected + gains.spread_to_expect(here.epoch, section.spread)
+        reached = {stopped.gate_dataset: min(accuracy_needed(at_most, self._lambda), 1.0)}
+        return self._out_of_reach(
+            replace(stopped, rung=replace(here, at_most=at_most)), reached, past
         )
 
     def after_set(
@@ -92,35 +112,37 @@ class Judge:
         verdict = _verdict(self._search, self._lambdas, results, effort)
         if verdict.ending is not Ending.OPEN:
             return verdict
-        return self._out_of_reach(verdict, past)
+        reached = {name: result.accuracy for name, result in results.items()}
+        return self._out_of_reach(replace(verdict, ending=Ending.BOUND), reached, past)
 
-    def _out_of_reach(self, open_one: Verdict, past: Past) -> Verdict | None:
-        """Ended by the bound: the exact one where it says so, else by the one in use."""
+    def _out_of_reach(
+        self, stopped: Verdict, reached: Mapping[str, float], past: Past
+    ) -> Verdict | None:
+        """Ended by the bound: the exact one where it says so, else by the one in use.
+
+        Args:
+            stopped: the verdict if it is.
+            reached: accuracy by data set, measured or foreseen.
+        """
         section, to_beat = self._search.bound, past.best_global
         if section.kind == "off" or to_beat is None:
             return None
         slacks = (None, section.slack) if section.kind == "best_seen" else (None,)
         for slack in slacks:
-            bound = self._bound(open_one, past, slack)
+            bound = self._bound(reached, past, slack)
             if bound <= to_beat:
-                return replace(
-                    open_one,
-                    ending=Ending.BOUND,
-                    bound=bound,
-                    bound_slack=slack,
-                    to_beat=to_beat,
-                )
+                return replace(stopped, bound=bound, bound_slack=slack, to_beat=to_beat)
         return None
 
-    def _bound(self, open_one: Verdict, past: Past, slack: float | None) -> float:
-        accuracies = [result.accuracy for result in open_one.results.values()]
+    def _bound(self, reached: Mapping[str, float], past: Past, slack: float | None) -> float:
+        accuracies, names = list(reached.values()), self._search.names
         if slack is not None:
             accuracies += [
                 min(past.best_seen[name] + slack, 1.0)
-                for name in open_one.datasets
-                if name not in open_one.results and name in past.best_seen
+                for name in names
+                if name not in reached and name in past.best_seen
             ]
-        return global_bound(accuracies, sets=len(open_one.datasets), lam=self._lambda)
+        return global_bound(accuracies, sets=len(names), lam=self._lambda)
 
     def cannot_train(
         self, results: Mapping[str, SetResult], effort: Effort, *, ending: Ending, reason: str

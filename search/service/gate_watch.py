@@ -35,8 +35,8 @@ class GateWatch:
     def look(self, counts: Counts) -> str:
         """Looks at the trials that ended since; returns a warning, once, or nothing.
 
-        The warning comes when the sampler's start-up trials are over and none passed:
-        from then on it learns, but a gate out of reach stays so.
+        The warning comes when as many trials are over as a sampler draws at random by default,
+        and none passed: a gate out of reach stays so.
         """
         seen = (counts.ended, counts.failed)
         if seen == self._seen:
@@ -50,7 +50,7 @@ class GateWatch:
             return ""
         self._warned = True
         return (
-            f"the sampler's {STARTUP_TRIALS} start-up trials are over and "
+            f"the first {STARTUP_TRIALS} trials are over and "
             f"{none_passed(self._ended.values())}; `nkat-search explain` shows what the gate "
             "needs at every lambda"
         )

@@ -25,7 +25,7 @@ class Past:
         best_seen: best accuracy by data set, of those that enough trials have trained
             (`bound.after` in the search file).
         gains: in stage 1, by its number of epochs (trials of another length learn at another
-            pace), once enough trials have ended it (`rungs.after`).
+            pace), once enough trials have ended it (`rungs.after` or `bound.curves`).
     """
 
     best_global: float | None = None
@@ -68,11 +68,15 @@ class PastReader:
         )
 
     def _learned(self) -> dict[int, Gains]:
-        if self._search.rungs is None:
+        rungs, bound = self._search.rungs, self._search.bound
+        needed = [] if rungs is None else [rungs.after]
+        if bound.spread is not None:
+            needed.append(bound.curves)
+        if not needed:
             return {}
         for epochs, curves in self._curves.items():
             known = self._gains.get(epochs)
-            enough = len(curves) >= self._search.rungs.after
+            enough = len(curves) >= min(needed)
             if enough and (known is None or known.trials < len(curves)):
                 self._gains[epochs] = Gains.of(curves)
         return dict(self._gains)

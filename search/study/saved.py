@@ -105,6 +105,8 @@ def saved_hours(trials: Iterable[TrialRecord]) -> SavedHours:
     stopped = [verdict for trial, verdict in every if trial.state == "pruned"]
     ratio = _ratio(complete)
     rungs = [verdict for verdict in stopped if verdict.ending is Ending.RUNG]
+    by_gate = [verdict for verdict in rungs if verdict.to_beat is None]
+    by_best = [verdict for verdict in rungs if verdict.to_beat is not None]
     gate = [verdict for verdict in stopped if verdict.ending is Ending.GATE]
     bound = [verdict for verdict in stopped if verdict.ending is Ending.BOUND]
     long = "" if ratio is None else f", {ratio:.2f} times its stage 1 as in the complete trials"
@@ -114,20 +116,23 @@ def saved_hours(trials: Iterable[TrialRecord]) -> SavedHours:
                 stopped=len(rungs),
                 hours=sum(_stage1_s(v) - v.effort.seconds_stage1 for v in rungs) / S_PER_HOUR,
                 counterfactual="the rest of stage 1, each epoch as long as its own before; the "
-                "gate would then have ended it",
+                "gate or the bound would then have ended it",
             ),
             "gate": Saved(
                 stopped=len(gate),
-                hours=_hours([*gate, *rungs], ratio),
-                counterfactual=f"all of stage 2{long}, also for those that a rung stopped; the "
-                "bound might have ended it sooner",
+                hours=_hours([*gate, *by_gate], ratio),
+                counterfactual=f"all of stage 2{long}, also for those that a rung stopped because "
+                "of the gate; the bound might have ended it sooner",
             ),
             "bound": Saved(
                 stopped=len(bound),
-                hours=_hours(bound, ratio),
-                counterfactual=f"the rest of stage 2, the whole of which takes{long[1:]}"
-                if long
-                else "the rest of stage 2",
+                hours=_hours([*bound, *by_best], ratio),
+                counterfactual=(
+                    f"the rest of stage 2, the whole of which takes{long[1:]}"
+                    if long
+                    else "the rest of stage 2"
+                )
+                + "; all of it for those that a rung stopped because of the best score",
             ),
         },
         spent_hours=sum(verdict.effort.seconds for _, verdict in every) / S_PER_HOUR,

@@ -197,7 +197,7 @@ def _flat_verdict(verdict: Verdict) -> dict[str, Any]:
         flat["robustness"] = scores.robustness
     if verdict.rung is not None:
         flat |= {_RUNG + name: value for name, value in asdict(verdict.rung).items()}
-    if verdict.ending is Ending.BOUND:
+    if verdict.to_beat is not None:
         flat |= {"global_bound": verdict.bound, "global_to_beat": verdict.to_beat}
         if verdict.bound_slack is not None:
             flat["global_bound_slack"] = verdict.bound_slack
@@ -273,21 +273,25 @@ def _read_verdict(read: _Reader) -> Verdict:
         ),
     )
     if ending is Ending.RUNG:
-        return replace(found, ending=ending, rung=_read_rung(read))
+        found = replace(found, ending=ending, rung=_read_rung(read))
+        return _with_bound(found, read) if "global_to_beat" in read.flat else found
     if ending is Ending.BOUND:
-        tight = "global_bound_slack" in read.flat
-        return replace(
-            found,
-            ending=ending,
-            bound=read.number("global_bound"),
-            bound_slack=read.number("global_bound_slack") if tight else None,
-            to_beat=read.number("global_to_beat"),
-        )
+        return _with_bound(replace(found, ending=ending), read)
     if ending in CANNOT_TRAIN:
         return replace(found, ending=ending, reason=read.text("reason"))
     if found.ending is not ending:
         raise MissingAttribute("ending")
     return found
+
+
+def _with_bound(verdict: Verdict, read: _Reader) -> Verdict:
+    tight = "global_bound_slack" in read.flat
+    return replace(
+        verdict,
+        bound=read.number("global_bound"),
+        bound_slack=read.number("global_bound_slack") if tight else None,
+        to_beat=read.number("global_to_beat"),
+    )
 
 
 def _read_rung(read: _Reader) -> RungStop:

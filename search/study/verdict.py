@@ -87,14 +87,15 @@ class Effort:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RungStop:
-    """Why a trial was stopped in the middle of stage 1; scores are local TPE scores.
+    """Where a trial was stopped in the middle of stage 1; scores are local TPE scores.
 
     Args:
         epoch: the last one trained, from 1.
         epochs: of the whole stage.
         score: measured after that epoch.
         expected: that plus the mean gain from there to the end.
-        at_most: that plus the spread that the search file allows; below the gate.
+        at_most: score plus that gain and the spread that the search file allows: below the
+            gate, or too low for the best Global TPE score.
         trials: that the gains were taken from.
     """
 
@@ -119,7 +120,8 @@ class Verdict:
         gate: the gate's verdict; a set that was not trained to the end is judged as 0.
         scores: over all data sets, a missing one counting as 0; None without a lambda.
         effort: epochs and seconds.
-        rung: where and why stage 1 was cut short, where that ended the trial.
+        rung: where stage 1 was cut short, where that ended the trial; because of the best
+            Global TPE score if there is a `to_beat`, else because of the gate.
         bound: largest Global TPE score that was still possible, where that ended the trial.
         bound_slack: what the bound added to the best accuracy seen on each set that was left;
             None where it took accuracy 1 for them, which nothing can exceed.
@@ -263,13 +265,7 @@ class Verdict:
             case Ending.COMPLETE:
                 return f"complete: Global TPE score {self.value:.4f} over {sets} sets"
             case Ending.RUNG if self.rung is not None:
-                rung = self.rung
-                return (
-                    f"stopped after {rung.epoch} of {rung.epochs} epochs: local TPE score "
-                    f"{rung.score:.4f} can become {rung.at_most:.4f} at most (expected "
-                    f"{rung.expected:.4f}, by {rung.trials} trials), the gate is "
-                    f"{threshold_text(self.gate.threshold)}"
-                )
+                return f"{self._stopped_at(self.rung)}, {self._not_enough}"
             case Ending.GATE:
                 return (
                     f"failed the gate: local TPE score {self.gate.score:.4f} on "
@@ -292,6 +288,20 @@ class Verdict:
             case _:
                 # A set is begun when all before it are done.
                 return shortened(f"could not be trained on {self.datasets[done]}: {self.reason}")
+
+    @staticmethod
+    def _stopped_at(rung: RungStop) -> str:
+        return (
+            f"stopped after {rung.epoch} of {rung.epochs} epochs: local TPE score "
+            f"{rung.score:.4f} can become {rung.at_most:.4f} at most (by {rung.trials} trials)"
+        )
+
+    @property
+    def _not_enough(self) -> str:
+        """What a trial that was stopped at a rung could not reach."""
+        if self.to_beat is None:
+            return f"the gate is {threshold_text(self.gate.threshold)}"
+        return f"the Global TPE score {self.bound:.4f}, not above {self.to_beat:.4f}"
 
 
 def shortened(words: str) -> str:

@@ -58,6 +58,14 @@ def test_it_is_stored_and_may_change_between_runs() -> None:
     assert found.hash() == parse_search_text(TEXT).hash()
 
 
+def test_a_bound_reaches_into_stage_1_only_where_the_file_says_so() -> None:
+    assert parse_search_text(TIGHT).bound.spread is None
+    found = parse_search_text(TEXT + "bound: {kind: best_seen, spread: 2}\n")
+    assert (found.bound.spread, found.bound.curves) == (2.0, 3)
+    assert parse_search_text(found.to_yaml()).bound == found.bound
+    assert found.hash() == parse_search_text(TEXT).hash()
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [
@@ -68,6 +76,12 @@ def test_it_is_stored_and_may_change_between_runs() -> None:
         (TEXT + "rungs: true\n", "rungs = True"),
         (TEXT + "rungs: {after: 1}\n", "rungs.after = 1"),
         (TEXT + "bound: {kind: seen}\n", "bound.kind = 'seen'"),
+        (TEXT + "bound: {spread: -1}\n", "bound.spread = -1"),
+        (TEXT + "bound: {spread: 2, curves: 2}\n", "bound.curves = 2"),
+        (
+            TEXT + "bound: {kind: off, spread: 2}\n",
+            "bound.spread = 2: bound.kind = 'off' stops nothing",
+        ),
         (TEXT + "bound: {slack: -0.1}\n", "bound.slack = -0.1"),
         (TEXT + "bound: {slak: 0.1}\n", "unknown key bound.slak; did you mean"),
     ],

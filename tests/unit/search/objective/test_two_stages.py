@@ -301,6 +301,63 @@ def test_a_trial_with_a_chance_goes_on_to_the_gate(
     assert last.verdict.ending is Ending.GATE
 
 
+@pytest.fixture
+def early(search: SearchFile) -> SearchFile:
+    """The bound reaches into stage 1."""
+    bound = BoundSection(kind="best_seen", slack=0.01, after=1, spread=2.0, curves=9)
+    return replace(search, bound=bound)
+
+
+SEEN = {"mnist": 0.985, "fashion_mnist": 0.90, "emnist_letters": 0.94}
+
+
+def test_the_bound_stops_a_trial_within_stage_1_and_says_why(
+    early: SearchFile, table: Path, tmp_path: Path
+) -> None:
+    run = Run(early, table, tmp_path)
+
+    def stopped(past: Past, best: float | None) -> Verdict:
+        last = run(GOOD, past=replace(past, best_global=best, best_seen=SEEN))[-1]
+        assert isinstance(last, Finished)
+        run.store.discard(7)
+        return last.verdict
+
+    first = run(GOOD, past=gains())[0]
+    run.store.discard(7)
+    assert isinstance(first, EpochDone)
+    assert first.report is not None
+    score = first.report[1]
+    # The mean gain of 0.02 and a spread above it; elsewhere the best seen + 0.01.
+    gain = 0.02 + gains().gains[EPOCHS].spread_to_expect(1, 2.0)
+    reachable = ((score + gain) * weight(20) + 0.995 + 0.91 + 0.95) / 4 / weight(20)
+    verdict = stopped(gains(), reachable + 1e-6)
+    assert (verdict.ending, verdict.value, dict(verdict.results)) == (Ending.RUNG, None, {})
+    assert verdict.rung is not None
+    assert (verdict.rung.epoch, verdict.effort.epochs) == (1, 1)
+    assert verdict.rung.at_most == pytest.approx(score + gain)
+    assert (verdict.bound, verdict.bound_slack) == (pytest.approx(reachable), 0.01)
+    assert verdict.to_beat == reachable + 1e-6
+    assert verdict.constraints == {"gate": pytest.approx(0.60 - score - 0.02)}
+    assert "at most (by 9 trials), the Global TPE score" in verdict.outcome
+    assert f"{reachable:.4f}, not above {reachable + 1e-6:.4f}" in verdict.outcome
+    assert len(verdict.outcome) <= LONGEST_TEXT
+    # Just within reach, or without anything to beat, or with too few curves, it goes on.
+    few = Past(gains={EPOCHS: replace(gains().gains[EPOCHS], trials=8)})
+    for past, best in ((gains(), reachable - 1e-6), (gains(), None), (few, 0.75)):
+        assert "cifar10" in stopped(past, best).results
+
+
+def test_an_accuracy_foreseen_in_stage_1_is_never_above_1(
+    early: SearchFile, table: Path, tmp_path: Path
+) -> None:
+    run = Run(early, table, tmp_path)
+    past = replace(gains(mean=0.5), best_global=(1 + 0.995 + 0.91 + 0.95) / 4 / weight(20))
+    last = run(GOOD, past=replace(past, best_seen=SEEN))[-1]
+    assert isinstance(last, Finished)
+    assert last.verdict.rung is not None
+    assert last.verdict.bound == last.verdict.to_beat
+
+
 def test_without_rungs_no_past_stops_stage_1(
     search: SearchFile, table: Path, tmp_path: Path
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 import statistics
 from dataclasses import replace
@@ -11,10 +12,11 @@ import pytest
 from optuna.trial import FrozenTrial, TrialState
 
 from search.file.load import parse_search_text
+from search.file.sections import BoundSection, RungsSection
 from search.objective.judge import Judge
 from search.score.tpe_score import Lambdas
 from search.study.epochs import STAGE_2_STEP
-from search.study.gains import whole_curve
+from search.study.gains import Gains, whole_curve
 from search.study.past import Past, PastReader
 from search.study.trial_attributes import TrialAttributes
 from search.study.verdict import Effort, SetResult
@@ -93,6 +95,30 @@ def test_a_curve_with_a_hole_teaches_nothing() -> None:
 
 def test_without_rungs_no_gains_are_computed() -> None:
     assert PastReader(replace(SEARCH, rungs=None)).read(TRIALS).gains == {}
+
+
+def test_a_bound_that_reaches_into_stage_1_asks_for_gains_too() -> None:
+    bound = BoundSection(kind="best_seen", spread=2.0, curves=3)
+    for rungs in (None, RungsSection(after=9)):
+        reader = PastReader(replace(SEARCH, rungs=rungs, bound=bound))
+        assert reader.read(TRIALS[:2]).gains == {}
+        assert reader.read(TRIALS).gains[3].trials == 3
+
+
+@pytest.mark.parametrize(
+    ("trials", "spread", "deviations"),
+    [  # of Student's distribution, by scipy.stats.t.ppf(norm.cdf(spread), trials - 1)
+        (3, 2.5, 8.91),
+        (4, 2.5, 5.37),
+        (8, 2.0, 2.43),
+        (1000, 3.0, 3.01),
+        (4, 0.0, 0.0),
+    ],
+)
+def test_few_curves_make_the_spread_wider(trials: int, spread: float, deviations: float) -> None:
+    gains = Gains(trials=trials, mean=(0.2, 0.1), deviation=(0.04, 0.01))
+    exact = deviations * math.sqrt(1 + 1 / trials) * 0.01
+    assert gains.spread_to_expect(2, spread) == pytest.approx(exact, rel=0.11)
 
 
 def test_a_trial_that_others_told_gives_its_score_alone() -> None:

@@ -85,6 +85,25 @@ def test_a_rung_saves_the_rest_of_stage_1_and_the_gate_its_stage_2() -> None:
     assert "rungs 0.004 (1), gate ? (0)" in alone.sentence()
 
 
+def test_a_rung_because_of_the_best_score_saves_stage_2_for_the_bound() -> None:
+    stop = RungStop(epoch=2, epochs=4, score=0.6, expected=0.65, at_most=0.66, trials=9)
+    verdict = replace(
+        JUDGE.cannot_train({}, Effort(seconds_stage1=5.0), ending=Ending.DIVERGED, reason=""),
+        ending=Ending.RUNG,
+        rung=stop,
+        bound=0.68,
+        to_beat=0.69,
+    )
+    at_rung = replace(GATED, attributes=TrialAttributes(verdict=verdict, facts=None))
+    by = saved_hours([*COMPLETE, at_rung]).by
+    assert [by[name].hours for name in ("rungs", "gate", "bound")] == [
+        pytest.approx(5 / 3600),
+        0.0,
+        pytest.approx(2 * 10 / 3600),
+    ]
+    assert (by["rungs"].stopped, by["bound"].stopped) == (1, 0)
+
+
 def test_without_a_complete_trial_it_is_not_known() -> None:
     found = saved_hours([GATED])
     assert (found.hours, found.by["gate"].hours, found.by["bound"].hours) == (None, None, 0.0)

@@ -73,7 +73,7 @@ VERDICTS = {
             epochs=12,
             accuracy=0.4,
             effort=EFFORT,
-            past=Past(gains={12: Gains(trials=9, mean=(0.1,) * 12, deviation=(0.01,) * 12)}),
+            past=Past(gains={12: Gains(trials=10, mean=(0.1,) * 12, deviation=(0.01,) * 12)}),
         )
     ),
     Ending.OUT_OF_MEMORY: JUDGE.cannot_train(
@@ -143,6 +143,16 @@ def test_a_tighter_bound_is_told_from_the_exact_one() -> None:
     assert made.to_flat()["global_bound_slack"] == 0.002
     assert TrialAttributes.from_flat(made.to_flat()).verdict.bound_slack == 0.002
     assert "global_bound_slack" not in attributes(Ending.BOUND).to_flat()
+
+
+def test_a_rung_because_of_the_best_score_keeps_what_it_could_not_reach() -> None:
+    beaten = replace(VERDICTS[Ending.RUNG], bound=0.70, bound_slack=0.002, to_beat=0.71)
+    made = replace(attributes(Ending.RUNG), verdict=beaten)
+    again = TrialAttributes.from_flat(made.to_flat()).verdict
+    assert (again.ending, again.rung) == (Ending.RUNG, beaten.rung)
+    assert (again.bound, again.bound_slack, again.to_beat) == (0.70, 0.002, 0.71)
+    assert again.outcome.endswith("the Global TPE score 0.7000, not above 0.7100")
+    assert "global_to_beat" not in attributes(Ending.RUNG).to_flat()
 
 
 def test_constraints_say_what_was_wrong() -> None:
