@@ -75,6 +75,13 @@ class Pages:
         )
         return len(points)
 
+    def plots(self, page: str) -> None:
+        """Another of the dashboard's pages, once it has drawn a plot."""
+        self.driver.get(f"{self._url}/dashboard/{page}")
+        self._until(
+            lambda: self.driver.find_elements(By.CSS_SELECTOR, ".js-plotly-plot"), "a plot"
+        )
+
     def trial(self, study_id: int, number: int) -> str:
         """One trial's page, its note rendered; returns its text."""
         self.driver.get(f"{self._url}/dashboard/studies/{study_id}/trials?numbers={number}")
