@@ -23,6 +23,7 @@ from search.cli.observer_options import (
 from search.cli.worker import CheckpointDirOption
 from search.logs import LogFormat
 
+
 def register(app: typer.Typer) -> None:
     app.command("orchestrate")(orchestrate)
 

@@ -25,6 +25,7 @@ from tensorboard.summary.writer.event_file_writer import EventFileWriter
 from search.trackers.run_folders import PARTIAL, clear, known
 from search.trackers.tracked_run import TrackedRun
 
+
 class TensorBoardSink:
     """A `Sink`.
 
