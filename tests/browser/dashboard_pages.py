@@ -26,7 +26,7 @@ CHROMIUM = "/usr/bin/chromium"  # Debian's packages chromium and chromium-driver
 DRIVER = "/usr/bin/chromedriver"
 WAIT_S = 60
 SIZE = (1400, 900)
-TALL = 1830  # a whole trial page: note, values, attributes, artifacts
+TALL = 2000  # a whole trial page: note, values, attributes, artifacts
 FLAGS = (
     "--headless=new",
     "--no-sandbox",  # the tests may run as root
