@@ -1,8 +1,8 @@
-"""The live view's picture in the README: one frame of a rehearsal, drawn by rich.
+"""The live view's picture in the README: one frame of a real search, drawn by rich.
 
-    python benchmarks/live_picture.py --out docs/live.svg
+    python benchmarks/live_picture.py --data-dir ~/images --out docs/live.svg
 
-Real worker processes and a real database, made-up accuracies: a search in half a minute.
+configs/laptop.yaml with 12 trials and two workers on the CPU: some minutes.
 """
 
 from __future__ import annotations
@@ -24,32 +24,38 @@ from search.service.progress import SearchProgress
 from search.study.session import database, opened
 from storage.embedded.folders import holds_database
 
-TRIALS, SHOWN_AT, WORKERS, EPOCHS = 50, 26, 4, 12
-LONGEST_S = 180.0
+TRIALS, SHOWN_AT, WORKERS = 12, 7, 2
+LONGEST_S = 1_800.0
 COLUMNS = 104
+CONFIG = Path(__file__).parents[1] / "configs" / "laptop.yaml"
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--data-dir", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
-    out = parser.parse_args().out
+    options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="nkat-picture-") as name:
         folder = Path(name)
         folder.chmod(0o755)  # under root, Postgres runs as another user
-        rehearsal = subprocess.Popen(
+        config = folder / "search.yaml"
+        text = CONFIG.read_text("utf-8")
+        config.write_text(re.sub(r"(?m)^n_trials: \d+", f"n_trials: {TRIALS}", text), "utf-8")
+        search = subprocess.Popen(
             [
-                *(sys.executable, "-m", "search", "rehearse", "--keep", str(folder)),
-                *("--trials", str(TRIALS), "--workers", str(WORKERS), "--seed", "3"),
-                *("--epochs", str(EPOCHS), "--epoch-s", "0.3"),
+                *(sys.executable, "-m", "search", "run", "--config", str(config)),
+                *("--data-dir", str(options.data_dir), "--state-dir", str(folder / "runs")),
+                *("--workers", str(WORKERS), "--dashboard-port", "0"),
+                *("--out", str(folder / "best.yaml")),
             ],
             stderr=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
         )
         try:
-            draw(folder, out)
+            draw(folder / "runs", options.out)
         finally:
-            rehearsal.terminate()
-            rehearsal.wait(60)
+            search.terminate()
+            search.wait(120)
 
 
 def draw(folder: Path, out: Path) -> None:
@@ -57,7 +63,7 @@ def draw(folder: Path, out: Path) -> None:
     deadline = time.monotonic() + LONGEST_S
     while not holds_database(folder / "postgres"):
         if time.monotonic() > deadline:
-            raise SystemExit("the rehearsal did not start")
+            raise SystemExit("the search did not start")
         time.sleep(0.2)
     time.sleep(3)  # its tables
     console = Console(
@@ -68,9 +74,7 @@ def draw(folder: Path, out: Path) -> None:
         opened(url, None, role="picture", wait_s=30.0) as session,
     ):
         board, watch = session.board, GateWatch(session.board)
-        live = LiveTrials(
-            board=board, search=session.search, clock=time.monotonic, made_up_epochs=EPOCHS
-        )
+        live = LiveTrials(board=board, search=session.search, clock=time.monotonic)
         progress = SearchProgress(
             console=console, title=session.record.study_name, done=board.counts().done, live=live
         )
@@ -79,12 +83,13 @@ def draw(folder: Path, out: Path) -> None:
             watch.look(counts)
             workers = [row for row in board.workers() if row.device != "none"]
             progress.update(counts, board.best(), workers, gate=watch.best, warning="")
-            if counts.done >= SHOWN_AT:
+            curves = [trial.curve for trial in live.running().values() if len(trial.curve) > 1]
+            if counts.done >= SHOWN_AT and len(curves) == WORKERS:
                 break
             time.sleep(0.5)
     console.export_text(clear=True)  # what was said on the way
     console.print(progress.frame)
-    picture = console.export_svg(title="nkat-search run (a rehearsal: made-up accuracies)")
+    picture = console.export_svg(title="nkat-search run --config configs/laptop.yaml --workers 2")
     # Without the font that it would fetch from elsewhere: any monospace one will do.
     out.write_text(re.sub(r"@font-face \{.*?\}\s*", "", picture, flags=re.DOTALL), "utf-8")
 

@@ -75,6 +75,12 @@ def params_of(trial: FrozenTrial) -> dict[str, Any]:
     return {**trial.system_attrs.get("fixed_params", {}), **trial.params}
 
 
+def add_user_attrs(study: Study, trial: FrozenTrial, attrs: Mapping[str, Any]) -> None:
+    """From within a sampler, which is given no `Trial` to set them on."""
+    for name, value in attrs.items():
+        storage_of(study).set_trial_user_attr(trial_id_of(trial), name, value)
+
+
 def forget_trials_seen(study: Study) -> None:
     """Let the sampler read the trials again, as `Study.ask` does before each new trial."""
     study._thread_local.cached_all_trials = None

@@ -197,6 +197,11 @@ class Counts:
         """Nothing is left."""
         return self.left <= 0
 
+    def state(self, command: Command) -> str:
+        """`done`, `run`, `pause` or `stop`: a search with nothing left is done, whatever it
+        was last told."""
+        return "done" if self.over else command.value
+
     @property
     def wanted(self) -> str:
         """`50 trials`, or `50 trials + 6 repeats`."""

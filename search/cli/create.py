@@ -82,11 +82,11 @@ def create(
         nkat-search create --storage postgresql+psycopg2://nkat:secret@db/nkat
         nkat-search create --config configs/laptop.yaml --data-dir ~/images
     """
-    from search.file.data_choice import settle, settled_before
+    from search.file.data_choice import settle
     from search.file.load import load_search_file
     from search.file.shipped import default_search_file
     from search.service.warm_start import with_first_trials
-    from search.study.create import create_study, stored_file
+    from search.study.create import create_study, settled_in_study
     from search.study.session import database
     from search.worker.devices import gpu_count
     from storage.engine import make_engine
@@ -100,8 +100,7 @@ def create(
         engine = make_engine(url, application_name="nkat-create", wait_s=wait)
         try:
             notes = note_console()
-            known = None if force_new else stored_file(engine, search_file.study)
-            settled = (known and settled_before(search_file, known)) or settle(
+            settled = settled_in_study(engine, search_file, force_new=force_new) or settle(
                 search_file, data_dir=data_dir, tell=notes.print
             )
             say_warnings([*search_file.warnings, *settled.notes])

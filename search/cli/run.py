@@ -19,7 +19,7 @@ from search.cli.common import (
     note_console,
     out_console,
 )
-from search.cli.orchestrate import (
+from search.cli.observer_options import (
     MetricsHostOption,
     MetricsPortOption,
     NotifyOption,

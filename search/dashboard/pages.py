@@ -1,10 +1,8 @@
 """Pages of our own in front of optuna-dashboard: /workers and /report; its own, made to fit.
 
 optuna-dashboard does not wrap a trial's attributes, which makes the page as wide as the
-longest one.  A few rules of style, put into its one page, let them wrap; on a phone, where its
-cards have no room beside each other, every page is as wide as the list of studies needs.  The
-rules name only what Material UI calls its parts: where a later version has others, they do
-nothing.
+longest one, and puts cards beside each other on a phone as well.  A few rules of style
+(fit.css), put into its one page, mend both.
 """
 
 from __future__ import annotations
@@ -12,7 +10,9 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterable
+from functools import cache
 from html import escape
+from importlib.resources import files
 from typing import Any
 from urllib.parse import parse_qs
 
@@ -29,11 +29,6 @@ from storage.searches import list_searches, load_search
 
 WORKERS, REPORT = "/workers", "/report"
 DASHBOARD = "/dashboard"
-FIT = """
-.MuiBox-root { min-width: 0 }
-main .MuiTypography-body1 { white-space: normal; overflow-wrap: anywhere }
-@media (max-width: 640px) { main.MuiBox-root { min-width: 800px } }
-"""
 KEPT_S = {WORKERS: 2.0, REPORT: 30.0}
 """A page is made once in so long, however many look at it."""
 MOST_KEPT = 20
@@ -84,7 +79,7 @@ class OwnPages:
         return [] if environ.get("REQUEST_METHOD") == "HEAD" else [body]
 
     def _fitted(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
-        """The dashboard's page with `FIT` in it."""
+        """The dashboard's page with our rules of style in it."""
         said: list[Any] = []
 
         def start(status: str, headers: list[tuple[str, str]], *_rest: Any) -> Any:
@@ -93,7 +88,7 @@ class OwnPages:
 
         body = b"".join(self._app(environ, start))
         status, headers = said[:2]
-        body = body.replace(b"</head>", f"<style>{FIT}</style></head>".encode(), 1)
+        body = body.replace(b"</head>", f"<style>{_rules()}</style></head>".encode(), 1)
         kept = [(name, value) for name, value in headers if name.lower() != "content-length"]
         start_response(status, [*kept, ("Content-Length", str(len(body)))])
         return [body]
@@ -133,3 +128,8 @@ class OwnPages:
 
 def _sentence(error: NkatError) -> str:
     return f"<!doctype html><title>nkat-search</title><p>{escape(str(error))}</p>"
+
+
+@cache
+def _rules() -> str:
+    return files("search.dashboard").joinpath("fit.css").read_text(encoding="utf-8")

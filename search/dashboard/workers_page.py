@@ -75,8 +75,8 @@ def render_workers(session: Session, *, studies: Sequence[str]) -> str:
         others=[
             (name, quote(name, safe="")) for name in studies if name != session.record.study_name
         ],
-        state="done" if counts.over else command.value,
-        message=message,
+        state=counts.state(command),
+        message="" if counts.over else message,
         counts=counts,
         best=ranked[0] if ranked else None,
         gate=best_at_the_gate(trials),

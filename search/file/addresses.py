@@ -10,9 +10,9 @@ from pydantic_core import PydanticCustomError
 
 WEB_ADDRESS = "an address that begins with http:// or https://"
 
-TRACKERS = ("tensorboard", "mlflow")
+TRACKERS = ("tensorboard", "mlflow", "wandb")
 """Kinds of trackers; `search.trackers` has a sink for each."""
-TRACKER_ADDRESS = "tensorboard:FOLDER, mlflow:FOLDER or mlflow:URI"
+TRACKER_ADDRESS = "tensorboard:FOLDER, mlflow:FOLDER, mlflow:URI or wandb:FOLDER"
 
 
 def is_web_address(text: str) -> bool:

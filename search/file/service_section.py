@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from search.file.addresses import TrackerAddress, WebAddress
+from search.file.addresses import TRACKER_ADDRESS, TrackerAddress, WebAddress
 from search.file.base import Section
 
 
@@ -58,7 +58,7 @@ class ServiceSection(Section):
     trackers: Annotated[tuple[TrackerAddress, ...], Field(strict=False)] | None = Field(
         default=None,
         description="experiment trackers that `run` and `orchestrate` write each ended trial to: "
-        "tensorboard:FOLDER, mlflow:FOLDER or mlflow:URI (option --tracker)",
+        f"{TRACKER_ADDRESS} (option --tracker)",
     )
     bound_check: bool | None = Field(
         default=None,

@@ -62,6 +62,8 @@ def incidents(data: Collected) -> Incidents:
             f"{words.count(len(untrained), 'trial')} drew a configuration that could not be "
             "trained; the sampler learns from them as the worst."
         )
+    if again := _redrawn(data):
+        sentences.append(again)
     reasons: Counter[tuple[str, str]] = Counter()
     reasons.update(_reasons("attempt lost", (row.reason for row in lost)))
     reasons.update(_reasons("attempt failed", (row.reason for row in failed)))
@@ -75,6 +77,26 @@ def incidents(data: Collected) -> Incidents:
     return Incidents(
         sentences=tuple(sentences),
         reasons=tuple((what, why, number) for (what, why), number in most),
+    )
+
+
+def _redrawn(data: Collected) -> str:
+    """What the sampler proposed and was not given a trial; empty for nothing."""
+    found = [trial.redrawn for trial in data.trials if trial.redrawn.draws]
+    unfit, repeated = sum(r.unfit for r in found), sum(r.repeated for r in found)
+    why = [
+        f"{number:,} {what}"
+        for number, what in (
+            (unfit, "made no network that may be trained"),
+            (repeated, "repeated an earlier trial"),
+        )
+        if number
+    ]
+    if not why:
+        return ""
+    return (
+        f"{words.count(len(found), 'trial')} had parameters drawn again before training: "
+        f"{words.listed(why)}.  Such draws cost no training and no trial of the budget."
     )
 
 

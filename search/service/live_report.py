@@ -48,6 +48,11 @@ class LiveReport:
         self._seen: tuple[int, int] | None = None
         self._told = False
 
+    def close(self) -> None:
+        """A page that is there stands as it is from now on: no browser loads it again."""
+        if self._told:
+            try_report(self._session, self._path)
+
     def tick(self, counts: Counts) -> str:
         """Writes the page where a trial or an attempt has ended since, and a minute is over.
 

@@ -147,7 +147,7 @@ class Orchestrator:
         return counts
 
     def _state(self, counts: Counts) -> str:
-        return "done" if counts.over else self.command.value
+        return counts.state(self.command)
 
     def _observe(self, counts: Counts) -> None:
         seen = Observation(

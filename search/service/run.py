@@ -30,7 +30,7 @@ from search.service.notify import Notifier, notified
 from search.service.supervision import RunPlan, SearchEnded, cut_down_line, dashboard, run_to_end
 from search.service.tracking import asked_for, tracked
 from search.service.warm_start import with_first_trials
-from search.study.create import create_study
+from search.study.create import create_study, settled_in_study
 from search.study.finalists import winner_first
 from search.study.nearest import nearest, none_passed
 from search.study.session import (
@@ -94,8 +94,6 @@ def run_search(options: RunOptions, *, notes: Console, results: Console) -> int:
             notes.print(plain(line), soft_wrap=True)
     trackers = asked_for(options.trackers, search)
     settled = settle(search, data_dir=options.data_dir, tell=lambda line: notes.print(plain(line)))
-    for note in settled.notes:
-        notes.print(plain(f"NOTE: {note}", "bold yellow"), soft_wrap=True)
     port = options.metrics_port
     with (
         metrics_served(
@@ -110,6 +108,9 @@ def run_search(options: RunOptions, *, notes: Console, results: Console) -> int:
     ):
         engine = make_engine(url, application_name="nkat-run")
         try:
+            settled = settled_in_study(engine, search, force_new=options.force_new) or settled
+            for note in settled.notes:
+                notes.print(plain(f"NOTE: {note}", "bold yellow"), soft_wrap=True)
             begun = with_first_trials(
                 settled.search_file,
                 files=options.enqueue,
@@ -147,7 +148,7 @@ def run_search(options: RunOptions, *, notes: Console, results: Console) -> int:
                 )
                 with (
                     tracked(trackers, record=session.record, search=session.search) as tracking,
-                    _told(notifier),
+                    _last_words(notifier, report),
                 ):
                     why = run_to_end(
                         plan,
@@ -168,12 +169,13 @@ def run_search(options: RunOptions, *, notes: Console, results: Console) -> int:
 
 
 @contextmanager
-def _told(notifier: Notifier | None) -> Iterator[None]:
-    """Tells the webhook too when the search cannot go on."""
+def _last_words(notifier: Notifier | None, report: LiveReport) -> Iterator[None]:
+    """Where the search cannot go on: the report is its last one, and the webhook is told."""
     try:
         yield
-    except SearchEnded as error:
-        if notifier is not None:
+    except NkatError as error:
+        report.close()
+        if notifier is not None and isinstance(error, SearchEnded):
             notifier.gave_up(str(error))
         raise
 

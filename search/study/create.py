@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from search.file.data_choice import Settled, settled_before
 from search.file.load import parse_search_text
 from search.provenance import code_version, package_versions
 from search.study.sampler import new_sampler
@@ -25,6 +26,15 @@ def stored_file(engine: Engine, study: str) -> SearchFile | None:
             return None
     found = [record for record in list_searches(engine) if record.study_name == study]
     return parse_search_text(found[0].search_text, name=f"study {study}") if found else None
+
+
+def settled_in_study(
+    engine: Engine, search_file: SearchFile, *, force_new: bool
+) -> Settled | None:
+    """The data sets that the study of this file has: it goes on with them, whatever can be had
+    now.  None where there is no such study, or the file asks for others."""
+    known = None if force_new else stored_file(engine, search_file.study)
+    return None if known is None else settled_before(search_file, known)
 
 
 def create_study(

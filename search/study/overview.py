@@ -24,7 +24,7 @@ from storage.engine import make_engine
 from storage.records import SearchRecord
 from storage.schema import wait_for_schema
 from storage.searches import delete_search, list_searches, load_search
-from storage.states import Command, WorkerState
+from storage.states import WorkerState
 
 TOP = 5
 """Trials whose mean says more about a search than its best one alone."""
@@ -96,7 +96,6 @@ def delete_study(url: str, name: str, *, folder: Path, ask: Callable[[str], None
 def _line(engine: Engine, record: SearchRecord) -> StudyLine:
     with _reader(engine, record) as reader:
         counts, best, workers = reader.counts(), reader.best(), reader.workers()
-    over = counts.over and record.command is Command.RUN
     return StudyLine(
         name=record.study_name,
         created_at=record.created_at,
@@ -104,7 +103,7 @@ def _line(engine: Engine, record: SearchRecord) -> StudyLine:
         done=counts.done,
         complete=counts.complete,
         best=None if best is None else best[1],
-        state="done" if over else record.command.value,
+        state=counts.state(record.command),
         workers=sum(row.state is WorkerState.ALIVE and row.trains for row in workers),
     )
 

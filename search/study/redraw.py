@@ -16,7 +16,8 @@ from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
 from search.space import Choices, FloatRange, IntRange, Parameter, Space, Value
-from storage.optuna_internals import params_of
+from search.study.redrawn import Redrawn
+from storage.optuna_internals import add_user_attrs, params_of
 
 DRAWS = 100
 """Draws for one trial by the sampler, then as many at random; after them the last one stands:
@@ -77,12 +78,18 @@ class RedrawSampler(BaseSampler):
             if other.number != trial.number
         ]
         drawn: dict[str, Any] = {}
+        unfit = repeated = 0
         for sampler in (self._inner,) * DRAWS + (self._random,) * DRAWS:
             drawn = self._draw(sampler, study, trial)
-            if self._why_infeasible(drawn) is None and not any(
-                self._space.near(drawn, point, self._duplicate) for point in earlier
-            ):
+            if self._why_infeasible(drawn) is not None:
+                unfit += 1
+            elif any(self._space.near(drawn, point, self._duplicate) for point in earlier):
+                repeated += 1
+            else:
                 break
+        if not params_of(trial):  # else it has its parameters, and this draw is not used
+            again = Redrawn(unfit=unfit, repeated=repeated)
+            add_user_attrs(study, trial, again.to_flat())
         return drawn
 
     def _draw(self, sampler: BaseSampler, study: Study, trial: FrozenTrial) -> dict[str, Any]:

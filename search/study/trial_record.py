@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol, Self
 
 from nkat_errors import BadInput
 from search.study.epochs import EpochValue, epoch_values
+from search.study.redrawn import Redrawn
 from search.study.trial_attributes import (
     OUTCOME,
     MissingAttribute,
@@ -52,6 +53,7 @@ class TrialRecord:
         missing: then, the first attribute that it lacks.
         reports: what it reported while it was trained, by step (`epoch_values`).
         repeats: the finalist that it runs again; None for a point of the search.
+        redrawn: the draws of its parameters that were thrown away.
     """
 
     number: int
@@ -63,6 +65,7 @@ class TrialRecord:
     missing: str = OUTCOME
     reports: Mapping[int, float] = field(default_factory=dict)
     repeats: Repeat | None = None
+    redrawn: Redrawn = field(default_factory=Redrawn)
 
     @classmethod
     def of(cls, row: TrialRowLike) -> Self:
@@ -106,6 +109,7 @@ class TrialRecord:
             missing=missing,
             reports=reports,
             repeats=Repeat.of_flat(flat),
+            redrawn=Redrawn.of_flat(flat),
         )
 
     @property

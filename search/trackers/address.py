@@ -1,4 +1,4 @@
-"""Where a tracker is: `tensorboard:FOLDER`, `mlflow:FOLDER`, `mlflow:URI`."""
+"""Where a tracker is: `tensorboard:FOLDER`, `mlflow:FOLDER`, `mlflow:URI`, `wandb:FOLDER`."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Address:
     """A tracker that was asked for; opening it may take seconds.
 
     Args:
-        kind: `tensorboard` or `mlflow`, which is also the package and the extra that it needs.
+        kind: `tensorboard`, `mlflow` or `wandb`: also the package and the extra that it needs.
         target: the rest.
     """
 
@@ -37,7 +37,7 @@ class Address:
         if not is_tracker_address(text):
             raise BadInput(f"--tracker {text}: must be {TRACKER_ADDRESS}")
         kind, _, target = text.partition(":")
-        if find_spec(kind) is None:
+        if not _installed(kind):
             raise BadInput(
                 f"--tracker {text}: the package {kind} is not installed; "
                 f"pip install 'nkat-search[{kind}]'"
@@ -56,14 +56,25 @@ class Address:
             made: when it was, which tells it from another one of the same name.
             clock: seconds since 1970.
         """
+        stamp = f"{made:%Y%m%d-%H%M%S}"
+        folder = Path(self.target) / f"{study}-{stamp}"
         if self.kind == "tensorboard":
             from search.trackers.tensorboard import TensorBoardSink
 
-            folder = Path(self.target) / f"{study}-{made:%Y%m%d-%H%M%S}"
             return TensorBoardSink(folder=folder, clock=clock)
+        if self.kind == "wandb":
+            from search.trackers.wandb import WandbSink
+
+            return WandbSink(folder=folder, study=study, made=stamp)
         from search.trackers.mlflow import MlflowSink
 
         return MlflowSink(target=self.target, study=study, made=made.isoformat(), clock=clock)
+
+
+def _installed(package: str) -> bool:
+    """A folder of this name in the working folder, as W&B itself makes one, is no package."""
+    found = find_spec(package)
+    return found is not None and found.origin is not None
 
 
 def without_login(text: str) -> str:

@@ -22,9 +22,8 @@ from tensorboard.plugins.hparams.summary_v2 import hparams_pb
 from tensorboard.plugins.text.summary_v2 import text_pb
 from tensorboard.summary.writer.event_file_writer import EventFileWriter
 
+from search.trackers.run_folders import PARTIAL, clear, known
 from search.trackers.tracked_run import TrackedRun
-
-PARTIAL = ".partial"
 
 
 class TensorBoardSink:
@@ -38,13 +37,10 @@ class TensorBoardSink:
     def __init__(self, *, folder: Path, clock: Callable[[], float]) -> None:
         self._folder = folder
         self._clock = clock
-        folder.mkdir(parents=True, exist_ok=True)
-        for left in folder.glob(f"*{PARTIAL}"):
-            shutil.rmtree(left)
+        clear(folder)
 
     def known(self) -> Collection[int]:
-        names = (path.name.removeprefix("trial-") for path in self._folder.glob("trial-*"))
-        return {int(name) for name in names if name.isdecimal()}
+        return known(self._folder)
 
     def write(self, run: TrackedRun) -> None:
         partial = self._folder / f"{run.name}{PARTIAL}"

@@ -26,7 +26,7 @@ CHROMIUM = "/usr/bin/chromium"  # Debian's packages chromium and chromium-driver
 DRIVER = "/usr/bin/chromedriver"
 WAIT_S = 60
 SIZE = (1400, 900)
-TALL = 1830  # a whole trial page: note, values, attributes, artifacts
+TALL = 2000  # a whole trial page: note, values, attributes, artifacts
 FLAGS = (
     "--headless=new",
     "--no-sandbox",  # the tests may run as root
@@ -74,6 +74,13 @@ class Pages:
             "the history plot has points",
         )
         return len(points)
+
+    def plots(self, page: str) -> None:
+        """Another of the dashboard's pages, once it has drawn a plot."""
+        self.driver.get(f"{self._url}/dashboard/{page}")
+        self._until(
+            lambda: self.driver.find_elements(By.CSS_SELECTOR, ".js-plotly-plot"), "a plot"
+        )
 
     def trial(self, study_id: int, number: int) -> str:
         """One trial's page, its note rendered; returns its text."""

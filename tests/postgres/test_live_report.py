@@ -48,6 +48,8 @@ def test_the_page_is_renewed_at_most_once_a_minute(
         now += 2 * EVERY_S
         assert tick() == ("", 2)
         assert path.read_text() == before, "nothing has ended since"
+        live.close()
+        assert "refresh" not in path.read_text(), "the search cannot go on"
         assert [file.name for file in tmp_path.iterdir()] == ["report.html"]
 
 

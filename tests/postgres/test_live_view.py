@@ -4,18 +4,26 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from dataclasses import replace
+from datetime import datetime
+from pathlib import Path
 
 import pytest
 from report_searches import GOOD, LAMBDAS, Told, report_search, told
 from rich.console import Console
 from sqlalchemy import Engine
 
+from search.cli import main
 from search.objective.judge import Judge
-from search.service.live import LiveTrials
-from search.service.progress import SearchProgress, worker_line
+from search.service.live import LiveTrials, recent_seconds
+from search.service.progress import SearchProgress, time_left_s, worker_line
 from search.study.nearest import AtTheGate
+from search.study.session import opened
+from storage.records import AttemptRow
 
 pytestmark = pytest.mark.postgres
+
+ROUND2 = Path(__file__).parents[2] / "benchmarks" / "data" / "round2.nkat"
 
 GATE = AtTheGate(
     trial=3, dataset="cifar10", score=0.5560, threshold=0.6, accuracy=0.7351,
@@ -69,6 +77,32 @@ def test_ended_trials_and_what_stopping_saved(one: Told) -> None:
     assert "trial 1 failed the gate" in text
     assert "stopping early saved" in text
     assert "left" in text
+
+
+def test_the_time_left_of_a_recorded_search_after_a_fifth_of_it(database_url: str) -> None:
+    """benchmarks/data/round2.nkat: 46 trials on one H100, by one worker."""
+    assert main(["restore", str(ROUND2), "--storage", database_url, "--force"]) == 0
+    with opened(database_url, None, role="test") as session:
+        attempts = sorted((a for a in session.board.attempts() if a.ended_at), key=ended_at)
+        counts = session.board.counts()
+    whole = [a for a in attempts if a.outcome in ("complete", "pruned")]
+    assert len(whole) == counts.done == 46
+    fifth = whole[46 // 5]
+    so_far = [a for a in attempts if ended_at(a) <= ended_at(fifth)]
+    ended = {a.number for a in whole}  # the search was stopped within a trial
+    left = [a for a in attempts if ended_at(a) > ended_at(fifth) and a.number in ended]
+    then = replace(counts, budget=46, done=46 // 5 + 1, running=0, leased=0)
+    said = time_left_s(then, recent_seconds(so_far), 1)
+    assert said == pytest.approx(sum(seconds(a) for a in left), rel=0.2)
+
+
+def ended_at(attempt: AttemptRow) -> datetime:
+    assert attempt.ended_at is not None
+    return attempt.ended_at
+
+
+def seconds(attempt: AttemptRow) -> float:
+    return (ended_at(attempt) - attempt.started_at).total_seconds()
 
 
 def test_a_log_gets_a_line_a_trial_and_a_warning_once(one: Told) -> None:

@@ -17,6 +17,7 @@ from optuna.distributions import (
     FloatDistribution,
     IntDistribution,
 )
+from optuna.samplers import RandomSampler
 from optuna.trial import FrozenTrial, TrialState
 from report_searches import (
     FACTS,
@@ -40,11 +41,13 @@ from search.report.verdict import summarise
 from search.score.explain import SOURCE_TARGETS, TARGET
 from search.study.finalists import enter_finalists
 from search.study.past import Past
+from search.study.redraw import RedrawSampler
 from search.study.saved import saved_hours
 from search.study.session import opened
 from search.study.trial_attributes import TrialAttributes
 from search.study.trial_record import TrialRecord, best_first
 from search.study.verdict import Effort, SetResult
+from storage.records import Claim
 
 pytestmark = pytest.mark.postgres
 
@@ -415,6 +418,32 @@ def fill(engine: Engine, one: Told, trials: int) -> None:
             ),
             {"study": one.search.study, "worker": one.worker},
         )
+
+
+def test_draws_that_were_thrown_away_are_counted(engine: Engine, database_url: str) -> None:
+    with a_search(engine, trials=8) as one:
+        sampler = RedrawSampler(
+            inner=RandomSampler(seed=0),
+            random=RandomSampler(seed=1),
+            space=one.search.space,
+            why_infeasible=lambda point: "no" if point["patch_size"] == 2 else None,
+            duplicate=0.01,
+        )
+        for _ in range(6):
+            claimed = one.board.claim(one.worker, sampler)
+            assert isinstance(claimed, Claim)
+            one.board.suggest(claimed, one.search.space.suggest)
+            one.end(GOOD, claimed=claimed)
+        rows = one.board.trials()
+    assert {row.params["patch_size"] for row in rows} == {4}
+    draws = [row.user_attrs.get("redrawn_unfit", 0) for row in rows]
+    assert sum(draws) > 0
+    again = sum(number > 0 for number in draws)
+    assert (
+        f"{words.count(again, 'trial')} had parameters drawn again before training: {sum(draws)} "
+        "made no network that may be trained."
+        in ParsedPage(render(collected(database_url))).text["incidents"]
+    )
 
 
 def test_finalists_are_a_sentence_and_no_points(engine: Engine, database_url: str) -> None:

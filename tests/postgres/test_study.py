@@ -8,6 +8,8 @@ from pg_children import STUDY, new_search
 from sqlalchemy import Engine
 
 from nkat_errors import BadInput
+from search.file.load import parse_search_text
+from search.study.create import create_study, settled_in_study
 from storage.board import Board
 from storage.errors import SearchDiffers
 from storage.optuna_internals import optuna_storage
@@ -139,3 +141,22 @@ def test_impossible_budget(engine: Engine, budget: int) -> None:
     with pytest.raises(BadInput, match="budget"):
         create_search(engine, study_name="a", search_text="", search_hash="h", budget=budget)
     assert list_searches(engine) == []
+
+
+def test_a_study_goes_on_with_the_sets_it_has(engine: Engine) -> None:
+    asked = parse_search_text(
+        "study: stands-in\nn_trials: 2\ngate: {dataset: mnist, threshold: 0.1}\n"
+        "datasets: [{name: mnist}, {name: emnist_letters, alternatives: [sd19_letters]}]\n"
+        "train: {epochs: 2, warmup: 1}\nspace: {depth: [2, 3]}\n"
+    )
+    assert settled_in_study(engine, asked, force_new=False) is None
+    mnist, letters = asked.datasets
+    had = letters.model_copy(
+        update={"name": "sd19_letters", "alternatives": (), "stand_in_for": "emnist_letters"}
+    )
+    create_study(engine, asked.with_datasets((mnist, had)))
+    again = settled_in_study(engine, asked, force_new=False)
+    assert again is not None
+    assert again.search_file.names == ("mnist", "sd19_letters")
+    assert not create_study(engine, again.search_file).created
+    assert settled_in_study(engine, asked, force_new=True) is None

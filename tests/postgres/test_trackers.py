@@ -1,9 +1,11 @@
-"""Trackers: what TensorBoard and MLflow read back, and that a search does not care."""
+"""Trackers: what TensorBoard, MLflow and W&B read back, and that a search does not care."""
 
 from __future__ import annotations
 
+import json
 import logging
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,6 +15,7 @@ from report_searches import GOOD, Told, mixed_search, orchestrator_of, report_se
 from sqlalchemy import Engine
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
+from wandb.proto.wandb_internal_pb2 import Record
 
 from nkat_errors import BadInput
 from search.cli import main
@@ -22,7 +25,7 @@ from search.service.tracking import asked_for, tracked
 from storage.searches import load_search
 
 # MLflow's own code warns of its SQLAlchemy, its pydantic and its log files.
-pytestmark = [pytest.mark.postgres, pytest.mark.filterwarnings("ignore:::mlflow|sqlalchemy")]
+pytestmark = [pytest.mark.postgres, pytest.mark.filterwarnings("ignore:::mlflow|sqlalchemy|wandb")]
 
 
 def track(one: Told, engine: Engine, *addresses: str) -> None:
@@ -118,6 +121,60 @@ def test_mlflow_reads_back_every_ended_trial(engine: Engine, tmp_path: Path) -> 
         assert {run.info.status for run in again} == {"FINISHED"}
 
 
+def wandb_records(folder: Path) -> Iterator[Record]:
+    """What `wandb sync` sends: records in blocks, each part with checksum, length, kind."""
+    (path,) = folder.glob("wandb/offline-run-*/run-*.wandb")
+    data, at, whole = path.read_bytes(), 7, b""
+    while at < len(data):
+        left = 32_768 - at % 32_768
+        if left < 7:
+            at += left
+            continue
+        length, kind = int.from_bytes(data[at + 4 : at + 6], "little"), data[at + 6]
+        whole += data[at + 7 : at + 7 + length]
+        at += 7 + length
+        if kind in (1, 4):  # the whole, or its last part
+            yield Record.FromString(whole)
+            whole = b""
+
+
+def test_wandb_has_every_ended_trial_for_its_sync(engine: Engine, tmp_path: Path) -> None:
+    with told(engine, report_search(trials=9, epochs=3)) as one:
+        one.end(GOOD)
+        one.end({"cifar10": 0.7})
+        track(one, engine, f"wandb:{tmp_path}")
+        trial = one.board.ended_trials()[0]
+        (study,) = tmp_path.iterdir()
+        assert sorted(path.name for path in study.iterdir()) == ["trial-0000", "trial-0001"]
+        records = list(wandb_records(study / "trial-0000"))
+        (run,) = [record.run for record in records if record.HasField("run")]
+        assert (run.project, run.display_name) == ("reported", "trial-0000")
+        assert set(run.tags) == {"complete"}
+        config = {item.key: json.loads(item.value_json) for item in run.config.update}
+        assert {name: config[name] for name in trial.params} == trial.params
+        assert config["nkat"]["ending"] == "complete"
+        curve = {
+            record.history.step.num: json.loads(item.value_json)
+            for record in records
+            for item in record.history.item
+            if list(item.nested_key) == ["epoch_tpe_score/cifar10"]
+        }
+        assert curve == {step: trial.intermediate_values[step] for step in (1, 2, 3)}
+        scores = {
+            (item.key or item.nested_key[0]): json.loads(item.value_json)
+            for record in records
+            for item in record.summary.update
+        }
+        assert scores["global_tpe_score"] == trial.value
+        assert scores["accuracy/mnist"] == GOOD["mnist"]
+        # What is there stays, what a kill left is written anew.
+        kept = (study / "trial-0000").stat().st_mtime_ns
+        (study / "trial-0001").rename(study / "trial-0001.partial")
+        track(one, engine, f"wandb:{tmp_path}")
+        assert sorted(path.name for path in study.iterdir()) == ["trial-0000", "trial-0001"]
+        assert (study / "trial-0000").stat().st_mtime_ns == kept
+
+
 def test_a_tracker_that_fails_warns_once_and_is_made_up_for(
     engine: Engine, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -148,7 +205,7 @@ def test_a_tracker_that_fails_warns_once_and_is_made_up_for(
 
 
 @pytest.mark.parametrize(
-    "address", ["wandb:here", "tensorboard:", "runs", "tensorboard:http://x/"]
+    "address", ["aim:here", "tensorboard:", "runs", "tensorboard:http://x/", "wandb:http://x/"]
 )
 def test_what_is_no_address_is_bad_input(address: str) -> None:
     text = report_search().to_yaml()
@@ -163,6 +220,16 @@ def test_a_package_that_is_not_installed_is_named(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr("search.trackers.address.find_spec", lambda _name: None)
     with pytest.raises(BadInput, match=r"mlflow is not installed; pip install 'nkat-search\[mlf"):
         asked_for(["mlflow:here"], report_search())
+
+
+def test_a_folder_named_as_a_package_is_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "aim").mkdir()
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setattr("search.file.addresses.TRACKERS", ("aim",))
+    with pytest.raises(BadInput, match="the package aim is not installed"):
+        asked_for(["aim:runs"], report_search())
 
 
 def test_orchestrate_takes_them_from_the_search_file_and_hides_a_login(
@@ -184,7 +251,7 @@ def test_orchestrate_takes_them_from_the_search_file_and_hides_a_login(
         )._shown_text()
         command = ["orchestrate", "--storage", database_url, "--until-done"]
         assert main([*command, "--tracker", "tensorboard:other"]) == 0
-        assert main([*command, "--tracker", "wandb:x"]) == 2
+        assert main([*command, "--tracker", "aim:x"]) == 2
     assert len(runs_of(tmp_path / "other")) == 1
     assert not (tmp_path / "tb").exists()
     assert "word" not in shown

@@ -7,11 +7,14 @@ from base64 import b64encode
 from typing import Any
 
 import pytest
-from report_searches import ParsedPage, mixed_search, report_search, told
+from report_searches import GOOD, ParsedPage, mixed_search, report_search, told
 from sqlalchemy import Engine
 
 from search.dashboard.guard import Guard, Login
 from search.dashboard.server import make_app
+from search.service.status import snapshot
+from search.study.overview import studies
+from search.study.session import opened
 from storage.records import Claim
 
 pytestmark = pytest.mark.postgres
@@ -105,3 +108,19 @@ def test_it_is_made_once_for_many(engine: Engine, app: Guard) -> None:
         before = answer(app, "/workers")
         assert isinstance(one.claim(), Claim)
         assert answer(app, "/workers") == before
+
+
+def test_a_paused_search_that_is_done_is_done_everywhere(
+    engine: Engine, app: Guard, database_url: str
+) -> None:
+    with told(engine, report_search(trials=1)) as one:
+        one.board.set_state("pause", "lunch")
+        assert studies(database_url)[0].state == "pause"
+        one.board.set_state("run")
+        one.end(GOOD)
+        one.board.set_state("pause", "lunch")
+    assert studies(database_url)[0].state == "done"
+    with opened(database_url, None, role="test") as session:
+        seen = snapshot(session)
+    assert (seen["state"], seen["message"]) == ("done", "")
+    assert "Study reported: done . 1 of 1 trials" in words_of(answer(app, "/workers")[1])

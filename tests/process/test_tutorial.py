@@ -7,14 +7,13 @@ load torch again.
 from __future__ import annotations
 
 import json
-import re
-import shlex
 from pathlib import Path
 
 import onnxruntime
 import pandas as pd
 import pytest
-from nkat_command import ROOT, nkat
+from doc_blocks import blocks_of, commands
+from nkat_command import nkat
 from PIL import Image
 from report_searches import ParsedPage
 
@@ -22,19 +21,6 @@ from search.cli import main
 from search.export.best_reading import load_best
 
 pytestmark = [pytest.mark.process, pytest.mark.postgres]
-
-BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-
-
-def blocks() -> list[tuple[str, str]]:
-    """(language, text) of every block."""
-    return BLOCK.findall((ROOT / "docs" / "tutorial.md").read_text(encoding="utf-8"))
-
-
-def commands(text: str) -> list[list[str]]:
-    lines = [shlex.split(line) for line in text.splitlines() if line]
-    assert all(line[0] == "nkat-search" for line in lines), text
-    return [line[1:] for line in lines]
 
 
 def test_every_command_of_the_tutorial(
@@ -50,7 +36,7 @@ def test_every_command_of_the_tutorial(
     monkeypatch.setenv("NKAT_REVISION", "tutorial")
     said: dict[str, str] = {}
     seen: dict[str, object] = {}
-    for language, text in blocks():
+    for language, text in blocks_of("tutorial.md"):
         if language == "yaml":
             Path("search.yaml").write_text(text, encoding="utf-8")
             continue

@@ -16,7 +16,9 @@ from search.file.search_file import SearchFile
 from search.file.yaml_text import dump_yaml
 from search.space import Choices, FloatRange, IntRange, Space, Value
 from search.study.redraw import RedrawSampler
+from search.study.redrawn import Redrawn
 from search.study.sampler import new_sampler
+from search.study.trial_record import TrialRecord
 
 SEARCH = load_search_file(Path("configs/search.yaml"))
 
@@ -69,6 +71,27 @@ def test_no_point_of_a_small_space_is_drawn_twice_until_all_were() -> None:
     points = [tuple(space.suggest(study.ask()).values()) for _ in range(13)]
     assert len(set(points[:12])) == 12
     assert points[12] in points[:12]  # used up: the search goes on all the same
+
+
+def test_what_was_drawn_again_stands_with_the_trial() -> None:
+    space = Space({"a": Choices((1, 2)), "b": Choices((1, 2))})
+    sampler = RedrawSampler(
+        inner=optuna.samplers.RandomSampler(seed=0),
+        random=optuna.samplers.RandomSampler(seed=1),
+        space=space,
+        why_infeasible=lambda point: "no" if point["b"] == 2 else None,
+        duplicate=0.01,
+    )
+    study = optuna.create_study(sampler=sampler)
+    study.enqueue_trial({"a": 1, "b": 2})
+    for _ in range(4):
+        space.suggest(study.ask())
+    given, *drawn = [TrialRecord.of_frozen(trial).redrawn for trial in study.trials]
+    assert given == Redrawn()  # named, not drawn
+    assert all(one.unfit + one.repeated < 50 for one in drawn[:2])
+    assert drawn[2].unfit + drawn[2].repeated == 200  # the space is used up
+    assert min(drawn[2].unfit, drawn[2].repeated) > 50
+    assert Redrawn.of_flat({"redrawn_unfit": -1, "redrawn_repeated": "x"}) == Redrawn()
 
 
 def test_a_sampler_that_draws_nothing_of_use_is_replaced_by_chance() -> None:
