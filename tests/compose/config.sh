@@ -98,6 +98,8 @@ check(cpu["worker"]["deploy"]["replicas"] == 1 and form["proxy"]["worker"]["depl
 proxy = form["proxy"]["proxy"]["networks"]["proxy"]["ipv4_address"]
 check(form["proxy"]["dashboard"]["environment"]["NKAT_DASHBOARD_TRUSTED_PROXY"] == proxy,
       "proxy form: its address is the one that the dashboard believes")
+own = form["proxy"]["dashboard"]["networks"]["proxy"].get("ipv4_address")
+check(own not in (None, proxy), "and the dashboard, which starts first, cannot be given it")
 check("container_name" not in cpu["worker"] and "ports" not in cpu["worker"], "workers can be scaled")
 check(cpu["migrate"]["command"][-1] == "/app/configs/laptop.yaml", "CPU form: laptop.yaml")
 

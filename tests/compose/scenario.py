@@ -20,6 +20,17 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from beside import (
+    ALERTS,
+    SPOOFED,
+    Grafana,
+    Prometheus,
+    TlsSite,
+    can_be_had,
+    image_of,
+    proxy_root,
+    wrong_logins,
+)
 from stack import (
     REPOSITORY,
     Failed,
@@ -40,6 +51,7 @@ PROJECT = "nkat-compose-test"
 FAR_PROJECT = "nkat-compose-test-far"
 IMAGE = "nkat-search:compose-test"
 REVISION = "0123abc"
+DASHBOARD_HOST = "search.compose.test"  # a name that only the proxy's certificate knows
 RECOVERY_S = 240.0  # lease, restart and the other workers' trials together; more is a hang
 
 
@@ -81,19 +93,28 @@ class Scenario:
             "NKAT_GRACE_S": "20",
             "NKAT_STOP_GRACE": "30s",
         }
-        self.stack = Stack(
+        self._ports = {name: free_port() for name in ("prometheus", "grafana", "proxy")}
+        service = common | {
+            "DASHBOARD_PASSWORD_FILE": str(scratch / "dashboard_password"),
+            "DASHBOARD_USER": "tester",
+            "DASHBOARD_PORT": str(self._port),
+            "POSTGRES_BIND": self._address,
+            "NKAT_SEARCH_FILE": "search.yaml",
+            "NKAT_CONFIGS": str(configs),
+            "NKAT_OUT": str(self._out),
+            "PROMETHEUS_PORT": str(self._ports["prometheus"]),
+            "GRAFANA_PORT": str(self._ports["grafana"]),
+            "DASHBOARD_HOST": DASHBOARD_HOST,
+            "PROXY_BIND": "127.0.0.1",
+            "PROXY_PORT": str(self._ports["proxy"]),
+        }
+        files = ("docker-compose.yml", "docker-compose.tls.yml")
+        self.stack = Stack(project=PROJECT, files=files, settings=service, scratch=scratch)
+        # The same project: what a user adds to COMPOSE_FILE for a dashboard behind TLS.
+        self.proxied = Stack(
             project=PROJECT,
-            files=("docker-compose.yml", "docker-compose.tls.yml"),
-            settings=common
-            | {
-                "DASHBOARD_PASSWORD_FILE": str(scratch / "dashboard_password"),
-                "DASHBOARD_USER": "tester",
-                "DASHBOARD_PORT": str(self._port),
-                "POSTGRES_BIND": self._address,
-                "NKAT_SEARCH_FILE": "search.yaml",
-                "NKAT_CONFIGS": str(configs),
-                "NKAT_OUT": str(self._out),
-            },
+            files=(*files, "docker-compose.proxy.yml"),
+            settings=service,
             scratch=scratch,
         )
         self.far = Stack(
@@ -193,6 +214,78 @@ class Scenario:
             "deleting the study through it: 403 (read-only)",
         )
         self.expect(self._get("/healthz", None) == 200, "its health page needs no login: 200")
+
+    def observe(self) -> None:
+        """The profile `observe`: as much of it as there are images for."""
+        there = [name for name in ("prometheus", "grafana") if self._image_is_here(name)]
+        if not there:
+            return
+        start = time.monotonic()
+        self.stack("--profile", "observe", "up", "--detach", "--no-deps", *there)
+        if "prometheus" in there:
+            prometheus = Prometheus(self._ports["prometheus"])
+            wait_for("Prometheus sees its target", prometheus.target_is_up, within_s=90)
+            self.row("Prometheus: its target is up", self.seconds("target_up_s", start))
+            alerts = wait_for("alerts are evaluated", prometheus.alerts, within_s=60)
+            self.expect(alerts == ALERTS, "its three alerts are evaluated", " ".join(alerts))
+            self.expect(
+                prometheus.value("max(nkat_trials_budget)") == BUDGET
+                and prometheus.value('ALERTS{alertstate="firing"}') is None,
+                "it has the search's metrics, and no alert fires",
+            )
+        if "grafana" in there:
+            grafana = Grafana(self._ports["grafana"], login=f"tester:{self._password}")
+            panels = wait_for("Grafana's dashboard", grafana.panels, within_s=120)
+            self.row("Grafana: its dashboard is there, with our login", f"{panels} panels")
+            self.expect(grafana.refuses_strangers(), "and for nobody without")
+            if "prometheus" in there:
+                self.expect(grafana.sees("nkat_trials_budget"), "it reads Prometheus")
+
+    def observed(self) -> None:
+        """What was broken on the way stands in Prometheus; then the observers go."""
+        if self.stack.containers("prometheus"):
+            lost = Prometheus(self._ports["prometheus"]).value(
+                "max(max_over_time(nkat_attempts_lost_total[1h]))"
+            )
+            self.expect(lost, "Prometheus has recorded the lost attempt", f"{lost or 0:.0f} lost")
+        self.stack("--profile", "observe", "rm", "--stop", "--force", "prometheus", "grafana")
+
+    def proxy(self) -> None:
+        """The dashboard behind TLS, asked by the name in the certificate."""
+        if not self._image_is_here("proxy"):
+            return
+        start = time.monotonic()
+        self.proxied("up", "--detach", "dashboard", "proxy")
+        root = proxy_root(self.proxied)
+        site = TlsSite(host=DASHBOARD_HOST, port=self._ports["proxy"], root=root)
+        login = f"tester:{self._password}"
+        status, headers = site.get("/dashboard", login=login)
+        self.expect(
+            status == 200 and "strict-transport-security" in headers,
+            "proxy: the dashboard over TLS, by the proxy's own CA",
+            self.seconds("proxy_s", start),
+        )
+        self.expect(site.get("/dashboard")[0] == 401, "over TLS without a login: 401")
+        self.expect(
+            site.get("/dashboard", login="tester:wrong")[0] == 401,
+            "over TLS with a wrong password: 401",
+        )
+        heard = wrong_logins(self.proxied)
+        inside = self.proxied("ps", "--format", "{{.Name}}", "proxy").strip()
+        own = inspect(inside, "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}")
+        self.expect(
+            heard and not {SPOOFED, own} & set(heard),
+            "whose sender is the client, not the proxy, nor whom the client names",
+            " ".join(heard),
+        )
+
+    def _image_is_here(self, service: str) -> bool:
+        image = image_of(self.proxied, service)
+        if can_be_had(image):
+            return True
+        self.rows.append((service, "not seen", f"no image {image} here, nor a registry"))
+        print(f"  --  {service}: not seen, no image {image}", flush=True)
+        return False
 
     def scale(self) -> None:
         start = time.monotonic()
@@ -406,8 +499,9 @@ class Scenario:
 
     def clean_up(self) -> None:
         """Everything that was made, whatever happened before."""
-        for stack in (self.far, self.stack):
-            stack("down", "--volumes", "--remove-orphans", "--timeout", "10", check=False)
+        down = ("down", "--volumes", "--remove-orphans", "--timeout", "10")
+        for stack in (self.far, self.proxied):
+            stack("--profile", "observe", *down, check=False)
         if not self._keep_image:
             sh("docker", "image", "rm", "--force", IMAGE, check=False)
 
@@ -549,16 +643,19 @@ def main() -> int:
             scenario.up()
             scenario.dashboard()
             scenario.metrics()
+            scenario.observe()
             scenario.scale()
             scenario.kill_one()
             scenario.stop_one()
             scenario.another_host()
             scenario.restart_postgres()
             before = scenario.finish()
+            scenario.observed()
             exported = scenario.export()
             scenario.other_tools()
             scenario.down_and_up(before, exported)
             scenario.restore(before)
+            scenario.proxy()
         except (Failed, OSError, KeyError, StopIteration) as error:
             scenario.rows.append((str(error).splitlines()[0], "BROKEN", type(error).__name__))
             print(f"\nBROKEN: {error}\n", file=sys.stderr)
