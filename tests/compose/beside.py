@@ -119,6 +119,15 @@ class TlsSite:
         self._host, self._port = host, port
         self._context = ssl.create_default_context(cadata=root)
 
+    def is_up(self) -> bool:
+        """Whether it has its certificate yet; one that its CA has not signed is an error."""
+        try:
+            return self.get("/healthz")[0] == 200
+        except ssl.SSLCertVerificationError:
+            raise
+        except (OSError, http.client.HTTPException):
+            return False
+
     def get(self, path: str, *, login: str | None = None) -> tuple[int, dict[str, str]]:
         connection = http.client.HTTPConnection(self._host)
         plain = socket.create_connection(("127.0.0.1", self._port), timeout=20)

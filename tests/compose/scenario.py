@@ -258,6 +258,7 @@ class Scenario:
         self.proxied("up", "--detach", "dashboard", "proxy")
         root = proxy_root(self.proxied)
         site = TlsSite(host=DASHBOARD_HOST, port=self._ports["proxy"], root=root)
+        wait_for("the proxy answers over TLS", site.is_up, within_s=60, every_s=0.2)
         login = f"tester:{self._password}"
         status, headers = site.get("/dashboard", login=login)
         self.expect(
