@@ -1,6 +1,6 @@
 """The whole service on a real engine, from build to `down -v`, broken on the way.
 
-    python3 tests/compose/scenario.py [--keep-image] [--json FILE]
+    python3 tests/compose/scenario.py [--image NAME] [--keep-image] [--json FILE]
 
 Standard library only: it runs on a host that has Docker and nothing of ours.
 """
@@ -60,14 +60,16 @@ class Scenario:
 
     Args:
         scratch: folder for secrets, settings and results.
+        image: one that is on the engine already; None builds it.
         keep_image: leave the built image on the engine.
     """
 
-    def __init__(self, *, scratch: Path, keep_image: bool) -> None:
+    def __init__(self, *, scratch: Path, image: str | None, keep_image: bool) -> None:
         self.rows: list[tuple[str, str, str]] = []
         self.figures: dict[str, float] = {}
         self._scratch = scratch
-        self._keep_image = keep_image
+        self._given, self._image = image is not None, image or IMAGE
+        self._keep_image = keep_image or self._given
         self._out = scratch / "out"
         self._out.mkdir()
         self._out.chmod(0o777)
@@ -83,7 +85,7 @@ class Scenario:
         self._address = sh("docker", "network", "inspect", "bridge", "--format", gateway).strip()
         self._port = free_port()
         common = {
-            "NKAT_IMAGE": IMAGE,
+            "NKAT_IMAGE": self._image,
             "POSTGRES_PASSWORD_FILE": str(scratch / "postgres_password"),
             "WORKER_PASSWORD_FILE": str(scratch / "worker_password"),
             "NKAT_REVISION": REVISION,
@@ -143,18 +145,23 @@ class Scenario:
 
     def build(self) -> None:
         start = time.monotonic()
-        self.stack("build", "--quiet")
+        if not self._given:
+            self.stack("build", "--quiet")
         took = self.seconds("build_s", start)
-        size = int(inspect(IMAGE, "{{.Size}}"))
+        size = int(inspect(self._image, "{{.Size}}"))
         self.figures["image_gb"] = round(size / 1e9, 2)
-        self.row("the image builds", f"{took}, {size / 1e9:.2f} GB")
+        self.row(
+            f"{self._image} is there" if self._given else "the image builds",
+            f"{took}, {size / 1e9:.2f} GB",
+        )
         tools = sh(
-            *("docker", "run", "--rm", "--entrypoint", "sh", IMAGE, "-c"),
+            *("docker", "run", "--rm", "--entrypoint", "sh", self._image, "-c"),
             "for t in gcc cc make g++ ld; do command -v $t; done; id -u",
         ).split()
         self.expect(tools == ["10001"], "no build tools in it, and not root", " ".join(tools))
         label = '{{index .Config.Labels "org.opencontainers.image.revision"}}'
-        self.expect(inspect(IMAGE, label) == REVISION, "it is labelled with its revision")
+        if not self._given:
+            self.expect(inspect(IMAGE, label) == REVISION, "it is labelled with its revision")
 
     def up(self) -> None:
         tls = self._scratch / "tls"
@@ -633,11 +640,12 @@ def print_table(rows: list[tuple[str, str, str]]) -> None:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--image", help="run with this image instead of building one")
     parser.add_argument("--keep-image", action="store_true", help="leave the image on the engine")
     parser.add_argument("--json", type=Path, help="write the figures here")
     options = parser.parse_args()
     with scratch_folder() as scratch:
-        scenario = Scenario(scratch=scratch, keep_image=options.keep_image)
+        scenario = Scenario(scratch=scratch, image=options.image, keep_image=options.keep_image)
         code = 0
         try:
             scenario.build()
