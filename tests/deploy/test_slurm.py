@@ -68,8 +68,8 @@ class Cluster:
             ("squeue", f"echo {time_left}"),
             (
                 "scontrol",
-                f'if [ "$1" = requeue ]; then echo "scontrol $*" >>{self.calls}; else\n'
-                f'echo "JobId=42 JobState={state} Reason=None PreemptTime={preempted} Nodes=vm"; fi',
+                f'if [ "$1" = requeue ]; then echo "scontrol $*" >>{self.calls}; exit; fi\n'
+                f'echo "JobId=42 JobState={state} Reason=None PreemptTime={preempted} Nodes=vm"',
             ),
         ):
             (programs / name).write_text(f"#!/bin/bash\n{body}\n")
