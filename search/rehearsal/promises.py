@@ -107,6 +107,7 @@ def check_promises(
         for a in attempts
         if a.first_stage == "1" and a.attempt > reached.get(a.number, a.attempt)
     ]
+    again = {a.number for a in attempts if a.attempt > reached.get(a.number, a.attempt)}
     missing = len(missing_runs(trials, search.finalists)) if search.finalists else 0
     promises = (
         Promise(
@@ -147,7 +148,8 @@ def check_promises(
         Promise(
             text="stage 1 is not repeated when stage 2 was under way",
             held=not repeated,
-            counts=f"{len(repeated)} repeated",
+            counts=f"{len(repeated)} repeated of {len(again)} trials that went on after stage 2 "
+            f"had begun ({len(reached)} trials reached it)",
         ),
     )
     duplicates = sum(n - 1 for n in results.values())

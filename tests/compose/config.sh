@@ -43,10 +43,11 @@ config docker-compose.worker.yml docker-compose.worker-gpu.yml >"$scratch/worker
 ok "every form of the files parses"
 
 python3 - "$scratch" <<'PY'
-import json, pathlib, sys
+import ipaddress, json, pathlib, sys
 
 folder = pathlib.Path(sys.argv[1])
-form = {path.stem: json.loads(path.read_text())["services"] for path in folder.glob("*.json")}
+whole = {path.stem: json.loads(path.read_text()) for path in folder.glob("*.json")}
+form = {name: config["services"] for name, config in whole.items()}
 OURS = {"migrate", "orchestrator", "dashboard", "worker", "tools"}
 OBSERVE = {"prometheus", "grafana"}
 SERVICES = OURS - {"migrate", "tools"}
@@ -98,6 +99,8 @@ check(cpu["worker"]["deploy"]["replicas"] == 1 and form["proxy"]["worker"]["depl
 proxy = form["proxy"]["proxy"]["networks"]["proxy"]["ipv4_address"]
 check(form["proxy"]["dashboard"]["environment"]["NKAT_DASHBOARD_TRUSTED_PROXY"] == proxy,
       "proxy form: its address is the one that the dashboard believes")
+own = form["proxy"]["dashboard"]["networks"]["proxy"].get("ipv4_address")
+check(own not in (None, proxy), "and the dashboard, which starts first, cannot be given it")
 check("container_name" not in cpu["worker"] and "ports" not in cpu["worker"], "workers can be scaled")
 check(cpu["migrate"]["command"][-1] == "/app/configs/laptop.yaml", "CPU form: laptop.yaml")
 
@@ -111,6 +114,12 @@ check(form["gpu"]["worker"]["environment"]["NKAT_STORAGE"] == cpu["worker"]["env
       "GPU form keeps the rest of the environment")
 check([p["host_ip"] for p in form["tls"]["postgres"]["ports"]] == ["192.0.2.10"],
       "TLS form: Postgres on the one address given")
+fixed = [ipaddress.ip_network(pool["subnet"]) for name in ("tls", "proxy")
+         for network in whole[name]["networks"].values()
+         for pool in network.get("ipam", {}).get("config", [])]
+handed_out = [ipaddress.ip_network(pool) for pool in ("172.16.0.0/12", "192.168.0.0/16")]
+check(len(fixed) == 2 and not any(one.overlaps(other) for one in fixed for other in handed_out),
+      "fixed networks lie where the engine puts no other")
 check(set(form["worker"]) == {"worker"}, "another host runs workers only")
 check("sslmode=verify-full" in form["worker"]["worker"]["environment"]["NKAT_STORAGE"],
       "and checks the certificate")

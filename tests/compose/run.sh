@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Brings the whole service up on a real Docker engine, breaks it in several ways, and checks
 # that nothing was lost.  Prints a table; exit code 0 when everything held, 1 when not, 3 when
-# there is no engine.  Cleans up after itself.        bash tests/compose/run.sh [--keep-image]
+# there is no engine.  Cleans up after itself.        bash tests/compose/run.sh [--image NAME] [--keep-image]
 set -Eeuo pipefail
 cd "$(dirname "$0")"
 if ! command -v docker >/dev/null || ! docker compose version >/dev/null 2>&1; then

@@ -1,6 +1,6 @@
 """The whole service on a real engine, from build to `down -v`, broken on the way.
 
-    python3 tests/compose/scenario.py [--keep-image] [--json FILE]
+    python3 tests/compose/scenario.py [--image NAME] [--keep-image] [--json FILE]
 
 Standard library only: it runs on a host that has Docker and nothing of ours.
 """
@@ -20,6 +20,17 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from beside import (
+    ALERTS,
+    SPOOFED,
+    Grafana,
+    Prometheus,
+    TlsSite,
+    can_be_had,
+    image_of,
+    proxy_root,
+    wrong_logins,
+)
 from stack import (
     REPOSITORY,
     Failed,
@@ -40,6 +51,7 @@ PROJECT = "nkat-compose-test"
 FAR_PROJECT = "nkat-compose-test-far"
 IMAGE = "nkat-search:compose-test"
 REVISION = "0123abc"
+DASHBOARD_HOST = "search.compose.test"  # a name that only the proxy's certificate knows
 RECOVERY_S = 240.0  # lease, restart and the other workers' trials together; more is a hang
 
 
@@ -48,14 +60,16 @@ class Scenario:
 
     Args:
         scratch: folder for secrets, settings and results.
+        image: one that is on the engine already; None builds it.
         keep_image: leave the built image on the engine.
     """
 
-    def __init__(self, *, scratch: Path, keep_image: bool) -> None:
+    def __init__(self, *, scratch: Path, image: str | None, keep_image: bool) -> None:
         self.rows: list[tuple[str, str, str]] = []
         self.figures: dict[str, float] = {}
         self._scratch = scratch
-        self._keep_image = keep_image
+        self._given, self._image = image is not None, image or IMAGE
+        self._keep_image = keep_image or self._given
         self._out = scratch / "out"
         self._out.mkdir()
         self._out.chmod(0o777)
@@ -71,7 +85,7 @@ class Scenario:
         self._address = sh("docker", "network", "inspect", "bridge", "--format", gateway).strip()
         self._port = free_port()
         common = {
-            "NKAT_IMAGE": IMAGE,
+            "NKAT_IMAGE": self._image,
             "POSTGRES_PASSWORD_FILE": str(scratch / "postgres_password"),
             "WORKER_PASSWORD_FILE": str(scratch / "worker_password"),
             "NKAT_REVISION": REVISION,
@@ -81,19 +95,28 @@ class Scenario:
             "NKAT_GRACE_S": "20",
             "NKAT_STOP_GRACE": "30s",
         }
-        self.stack = Stack(
+        self._ports = {name: free_port() for name in ("prometheus", "grafana", "proxy")}
+        service = common | {
+            "DASHBOARD_PASSWORD_FILE": str(scratch / "dashboard_password"),
+            "DASHBOARD_USER": "tester",
+            "DASHBOARD_PORT": str(self._port),
+            "POSTGRES_BIND": self._address,
+            "NKAT_SEARCH_FILE": "search.yaml",
+            "NKAT_CONFIGS": str(configs),
+            "NKAT_OUT": str(self._out),
+            "PROMETHEUS_PORT": str(self._ports["prometheus"]),
+            "GRAFANA_PORT": str(self._ports["grafana"]),
+            "DASHBOARD_HOST": DASHBOARD_HOST,
+            "PROXY_BIND": "127.0.0.1",
+            "PROXY_PORT": str(self._ports["proxy"]),
+        }
+        files = ("docker-compose.yml", "docker-compose.tls.yml")
+        self.stack = Stack(project=PROJECT, files=files, settings=service, scratch=scratch)
+        # The same project: what a user adds to COMPOSE_FILE for a dashboard behind TLS.
+        self.proxied = Stack(
             project=PROJECT,
-            files=("docker-compose.yml", "docker-compose.tls.yml"),
-            settings=common
-            | {
-                "DASHBOARD_PASSWORD_FILE": str(scratch / "dashboard_password"),
-                "DASHBOARD_USER": "tester",
-                "DASHBOARD_PORT": str(self._port),
-                "POSTGRES_BIND": self._address,
-                "NKAT_SEARCH_FILE": "search.yaml",
-                "NKAT_CONFIGS": str(configs),
-                "NKAT_OUT": str(self._out),
-            },
+            files=(*files, "docker-compose.proxy.yml"),
+            settings=service,
             scratch=scratch,
         )
         self.far = Stack(
@@ -122,18 +145,23 @@ class Scenario:
 
     def build(self) -> None:
         start = time.monotonic()
-        self.stack("build", "--quiet")
+        if not self._given:
+            self.stack("build", "--quiet")
         took = self.seconds("build_s", start)
-        size = int(inspect(IMAGE, "{{.Size}}"))
+        size = int(inspect(self._image, "{{.Size}}"))
         self.figures["image_gb"] = round(size / 1e9, 2)
-        self.row("the image builds", f"{took}, {size / 1e9:.2f} GB")
+        self.row(
+            f"{self._image} is there" if self._given else "the image builds",
+            f"{took}, {size / 1e9:.2f} GB",
+        )
         tools = sh(
-            *("docker", "run", "--rm", "--entrypoint", "sh", IMAGE, "-c"),
+            *("docker", "run", "--rm", "--entrypoint", "sh", self._image, "-c"),
             "for t in gcc cc make g++ ld; do command -v $t; done; id -u",
         ).split()
         self.expect(tools == ["10001"], "no build tools in it, and not root", " ".join(tools))
         label = '{{index .Config.Labels "org.opencontainers.image.revision"}}'
-        self.expect(inspect(IMAGE, label) == REVISION, "it is labelled with its revision")
+        if not self._given:
+            self.expect(inspect(IMAGE, label) == REVISION, "it is labelled with its revision")
 
     def up(self) -> None:
         tls = self._scratch / "tls"
@@ -193,6 +221,79 @@ class Scenario:
             "deleting the study through it: 403 (read-only)",
         )
         self.expect(self._get("/healthz", None) == 200, "its health page needs no login: 200")
+
+    def observe(self) -> None:
+        """The profile `observe`: as much of it as there are images for."""
+        there = [name for name in ("prometheus", "grafana") if self._image_is_here(name)]
+        if not there:
+            return
+        start = time.monotonic()
+        self.stack("--profile", "observe", "up", "--detach", "--no-deps", *there)
+        if "prometheus" in there:
+            prometheus = Prometheus(self._ports["prometheus"])
+            wait_for("Prometheus sees its target", prometheus.target_is_up, within_s=90)
+            self.row("Prometheus: its target is up", self.seconds("target_up_s", start))
+            alerts = wait_for("alerts are evaluated", prometheus.alerts, within_s=60)
+            self.expect(alerts == ALERTS, "its three alerts are evaluated", " ".join(alerts))
+            self.expect(
+                prometheus.value("max(nkat_trials_budget)") == BUDGET
+                and prometheus.value('ALERTS{alertstate="firing"}') is None,
+                "it has the search's metrics, and no alert fires",
+            )
+        if "grafana" in there:
+            grafana = Grafana(self._ports["grafana"], login=f"tester:{self._password}")
+            panels = wait_for("Grafana's dashboard", grafana.panels, within_s=120)
+            self.row("Grafana: its dashboard is there, with our login", f"{panels} panels")
+            self.expect(grafana.refuses_strangers(), "and for nobody without")
+            if "prometheus" in there:
+                self.expect(grafana.sees("nkat_trials_budget"), "it reads Prometheus")
+
+    def observed(self) -> None:
+        """What was broken on the way stands in Prometheus; then the observers go."""
+        if self.stack.containers("prometheus"):
+            lost = Prometheus(self._ports["prometheus"]).value(
+                "max(max_over_time(nkat_attempts_lost_total[1h]))"
+            )
+            self.expect(lost, "Prometheus has recorded the lost attempt", f"{lost or 0:.0f} lost")
+        self.stack("--profile", "observe", "rm", "--stop", "--force", "prometheus", "grafana")
+
+    def proxy(self) -> None:
+        """The dashboard behind TLS, asked by the name in the certificate."""
+        if not self._image_is_here("proxy"):
+            return
+        start = time.monotonic()
+        self.proxied("up", "--detach", "dashboard", "proxy")
+        root = proxy_root(self.proxied)
+        site = TlsSite(host=DASHBOARD_HOST, port=self._ports["proxy"], root=root)
+        wait_for("the proxy answers over TLS", site.is_up, within_s=60, every_s=0.2)
+        login = f"tester:{self._password}"
+        status, headers = site.get("/dashboard", login=login)
+        self.expect(
+            status == 200 and "strict-transport-security" in headers,
+            "proxy: the dashboard over TLS, by the proxy's own CA",
+            self.seconds("proxy_s", start),
+        )
+        self.expect(site.get("/dashboard")[0] == 401, "over TLS without a login: 401")
+        self.expect(
+            site.get("/dashboard", login="tester:wrong")[0] == 401,
+            "over TLS with a wrong password: 401",
+        )
+        heard = wrong_logins(self.proxied)
+        inside = self.proxied("ps", "--format", "{{.Name}}", "proxy").strip()
+        own = inspect(inside, "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}")
+        self.expect(
+            heard and not {SPOOFED, own} & set(heard),
+            "whose sender is the client, not the proxy, nor whom the client names",
+            " ".join(heard),
+        )
+
+    def _image_is_here(self, service: str) -> bool:
+        image = image_of(self.proxied, service)
+        if can_be_had(image):
+            return True
+        self.rows.append((service, "not seen", f"no image {image} here, nor a registry"))
+        print(f"  --  {service}: not seen, no image {image}", flush=True)
+        return False
 
     def scale(self) -> None:
         start = time.monotonic()
@@ -406,8 +507,9 @@ class Scenario:
 
     def clean_up(self) -> None:
         """Everything that was made, whatever happened before."""
-        for stack in (self.far, self.stack):
-            stack("down", "--volumes", "--remove-orphans", "--timeout", "10", check=False)
+        down = ("down", "--volumes", "--remove-orphans", "--timeout", "10")
+        for stack in (self.far, self.proxied):
+            stack("--profile", "observe", *down, check=False)
         if not self._keep_image:
             sh("docker", "image", "rm", "--force", IMAGE, check=False)
 
@@ -538,27 +640,31 @@ def print_table(rows: list[tuple[str, str, str]]) -> None:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--image", help="run with this image instead of building one")
     parser.add_argument("--keep-image", action="store_true", help="leave the image on the engine")
     parser.add_argument("--json", type=Path, help="write the figures here")
     options = parser.parse_args()
     with scratch_folder() as scratch:
-        scenario = Scenario(scratch=scratch, keep_image=options.keep_image)
+        scenario = Scenario(scratch=scratch, image=options.image, keep_image=options.keep_image)
         code = 0
         try:
             scenario.build()
             scenario.up()
             scenario.dashboard()
             scenario.metrics()
+            scenario.observe()
             scenario.scale()
             scenario.kill_one()
             scenario.stop_one()
             scenario.another_host()
             scenario.restart_postgres()
             before = scenario.finish()
+            scenario.observed()
             exported = scenario.export()
             scenario.other_tools()
             scenario.down_and_up(before, exported)
             scenario.restore(before)
+            scenario.proxy()
         except (Failed, OSError, KeyError, StopIteration) as error:
             scenario.rows.append((str(error).splitlines()[0], "BROKEN", type(error).__name__))
             print(f"\nBROKEN: {error}\n", file=sys.stderr)

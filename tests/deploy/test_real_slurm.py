@@ -1,6 +1,6 @@
 """The Slurm jobs on a real Slurm of one node (Debian: slurmctld slurmd slurm-client munge).
 
-python -m pytest -m slurm tests/deploy         (as root; about two minutes)
+python -m pytest -m slurm tests/deploy         (as root; about a minute)
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ pytestmark = [
 SEARCH = f"""
 study: on-slurm
 cut_down: true
-n_trials: 2
+n_trials: 1
 lambda: counted
 gate: {{dataset: cifar10, threshold: 0.01}}
 datasets:
-  - {{name: cifar10, synthetic: true, epochs: 50, limit: 400, validation: 100}}
+  - {{name: cifar10, synthetic: true, epochs: 150, limit: 400, validation: 100}}
 {TINY_TRAINING.replace("epochs: 1, ", "")}
 space: {{lr: {{low: 0.0001, high: 0.001, log: true}}}}
 service: {{lease_s: 15, checkpoint_every_s: 0}}
@@ -43,7 +43,7 @@ ClusterName=tested
 SlurmctldHost={host}
 SlurmUser=root
 AuthType=auth/munge
-AuthInfo=socket={folder}/munge.socket
+AuthInfo=socket={folder}/munge.socket,cred_expire=5
 CredType=cred/munge
 SlurmctldPort={ctld_port}
 SlurmdPort={slurmd_port}
@@ -63,7 +63,8 @@ SlurmdParameters=config_overrides
 PreemptType=preempt/partition_prio
 PreemptMode=REQUEUE
 KillWait=30
-SchedulerParameters=preempt_send_user_signal,sched_interval=5
+SlurmctldParameters=preempt_send_user_signal
+SchedulerParameters=sched_interval=2,bf_interval=2
 NodeName={host} NodeAddr=127.0.0.1 CPUs=4 RealMemory=16000 State=UNKNOWN
 PartitionName=low Nodes={host} Default=YES PriorityTier=1 MaxTime=INFINITE GraceTime=60
 PartitionName=high Nodes={host} PriorityTier=10 MaxTime=INFINITE PreemptMode=OFF
@@ -197,9 +198,9 @@ def test_a_search_on_slurm_outlives_preemption(slurm: Slurm) -> None:
     urgent = slurm.job("--partition=high", "--exclusive=user", "-n3", "--wrap", "sleep 3")
     wait_for("the hand-back", lambda: "handed back (SIGTERM)" in log(), 90)
     wait_for("the urgent job", lambda: slurm.state(urgent) in ("COMPLETED", ""), 60)
-    wait_for("the worker again", lambda: "attempt 2" in log(), 200)
+    wait_for("the worker again", lambda: "attempt 2" in log(), 90)
     assert attempts()
-    wait_for("the end", lambda: slurm.state(service) in ("COMPLETED", ""), 400)
+    wait_for("the end", lambda: slurm.state(service) in ("COMPLETED", ""), 180)
     wait_for("the worker's end", lambda: slurm.state(workers) in ("COMPLETED", ""), 60)
     assert (shared / "best.yaml").exists(), log()
     assert (shared / "report.html").exists()

@@ -56,7 +56,9 @@ def test_the_worker_saves_within_the_warning() -> None:
 class Cluster:
     """Programs of Slurm's that write down how they were called, and a folder to share."""
 
-    def __init__(self, folder: Path, *, time_left: str) -> None:
+    def __init__(
+        self, folder: Path, *, time_left: str, state: str = "RUNNING", preempted: str = "None"
+    ) -> None:
         self.shared = folder / "shared"
         self.log, self.code, self.calls = folder / "log", folder / "code", folder / "calls"
         self.shared.mkdir()
@@ -64,7 +66,11 @@ class Cluster:
         programs.mkdir()
         for name, body in (
             ("squeue", f"echo {time_left}"),
-            ("scontrol", f'echo "scontrol $*" >>{self.calls}'),
+            (
+                "scontrol",
+                f'if [ "$1" = requeue ]; then echo "scontrol $*" >>{self.calls}; exit; fi\n'
+                f'echo "JobId=42 JobState={state} Reason=None PreemptTime={preempted} Nodes=vm"',
+            ),
         ):
             (programs / name).write_text(f"#!/bin/bash\n{body}\n")
             (programs / name).chmod(0o755)
@@ -103,13 +109,23 @@ class Cluster:
 
 
 @pytest.mark.parametrize(
-    ("time_left", "requeued"),
-    [("1:12", True), ("0:07", True), ("3:20:00", False), ("2:00", False), ("INVALID", False)],
+    ("time_left", "state", "preempted", "requeued"),
+    [
+        ("1:12", "RUNNING", "None", True),
+        ("0:07", "RUNNING", "None", True),
+        ("2:29", "RUNNING", "None", True),  # the warning may come 60 s early
+        ("3:00", "RUNNING", "None", False),
+        ("3:20:00", "RUNNING", "None", False),
+        ("INVALID", "RUNNING", "None", False),
+        ("3:20:00", "RUNNING", "2026-11-24T19:01:53", True),
+        ("3:20:00", "COMPLETING", "2026-11-24T19:01:53", False),  # Slurm requeues it itself
+        ("1:12", "COMPLETING", "None", False),  # scancel
+    ],
 )
 def test_a_warned_job_waits_for_its_worker_and_is_queued_again(
-    tmp_path: Path, time_left: str, requeued: bool
+    tmp_path: Path, time_left: str, state: str, preempted: str, requeued: bool
 ) -> None:
-    cluster = Cluster(tmp_path, time_left=time_left)
+    cluster = Cluster(tmp_path, time_left=time_left, state=state, preempted=preempted)
     (cluster.shared / "storage_url").write_text("postgresql://one\n")
     with cluster.job() as job:
         wait_for("the worker", lambda: len(cluster.lines()) == 1, 10)
