@@ -16,6 +16,8 @@ from model.training.stacked_muon import StackedMuon
 
 _NEVER_DECAYED = ("position", "class_token")
 
+_MARK = "__dynamo_disable"
+
 
 class Optimizers:
     """One or two torch optimisers that step together at one learning rate.
@@ -30,6 +32,7 @@ class Optimizers:
     def __init__(
         self, *, network: nn.Module, config: TrainConfig, capturable: bool = False
     ) -> None:
+        _leave_compiler_out()
         matrices, decayed, plain = _groups(network, hidden_apart=config.optimizer == "muon")
         device = next(network.parameters()).device
         lr: float | Tensor = config.lr
@@ -109,3 +112,17 @@ def _groups(
         else:
             decayed.append(parameter)
     return matrices, decayed, plain
+
+
+def _leave_compiler_out() -> None:
+    """Keep torch from importing its compiler for the sake of an optimiser's small methods.
+
+    torch wraps them so that `torch.compile` leaves them alone, and imports the compiler to do so
+    when one is first called: 1 s, and 4 s where packages have no bytecode, of a worker's start.
+    A mark on the method says that it has been done; without the mark (another torch) nothing
+    changes.
+    """
+    for name in ("add_param_group", "zero_grad", "state_dict", "load_state_dict"):
+        method = getattr(getattr(torch.optim.Optimizer, name), "__wrapped__", None)
+        if method is not None and not hasattr(method, _MARK):
+            setattr(method, _MARK, method)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import itertools
 import math
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -178,3 +180,16 @@ def test_the_mixed_loss_is_the_soft_labels(label_smoothing: float) -> None:
     torch.testing.assert_close(
         mixed_cross_entropy(logits, labels), nn.functional.cross_entropy(logits, labels)
     )
+
+
+def test_a_training_that_is_built_leaves_torchs_compiler_alone() -> None:
+    # sympy and torch._dynamo would cost a worker's first trial seconds
+    code = (
+        "import sys; from model.config import ModelConfig, TrainConfig; "
+        "from model.network.vit import build_network; "
+        "from model.training.optimizers import Optimizers; "
+        "network = build_network(ModelConfig(), seed=0); "
+        "Optimizers(network=network, config=TrainConfig(optimizer='muon')).zero_grad(); "
+        "sys.exit(any(name in sys.modules for name in ('sympy', 'torch._dynamo')))"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
