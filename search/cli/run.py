@@ -50,7 +50,10 @@ def run(
     workers: Annotated[
         int | None,
         typer.Option(
-            "--workers", metavar="N", help="Worker processes (default: one per GPU, one on CPU)."
+            "--workers",
+            envvar="NKAT_WORKERS",
+            metavar="N",
+            help="Worker processes (default: one per GPU; without one, one per core, 4 at most).",
         ),
     ] = None,
     out: Annotated[
@@ -95,12 +98,12 @@ def run(
     """Run the whole search on this machine and end with best.yaml.
 
     Starts an embedded Postgres (unless --storage names a database), makes the study,
-    starts optuna-dashboard and one worker per GPU, shows progress, prints the table and
+    starts optuna-dashboard and its workers, shows progress, prints the table and
     exports the best trial.  Ctrl-C stops cleanly; the same command goes on where it
     stopped.  More machines can help: `nkat-search worker` with the same --storage.
 
         nkat-search run --data-dir ~/images
-        nkat-search run --config configs/laptop.yaml --workers 2
+        nkat-search run --config configs/laptop.yaml --workers 1
         nkat-search run --timeout 2h --stop-at 0.70 --enqueue best.yaml
     """
     from search.service.run import RunOptions, run_search

@@ -12,6 +12,10 @@ from nkat_errors import BadInput
 
 PROBE = "import torch; print(torch.cuda.device_count() if torch.cuda.is_available() else 0)"
 PROBE_TIMEOUT_S = 120.0
+MOST_CPU_WORKERS = 4
+"""Of a search without a GPU, one thread each where there are no more cores: so small networks gain
+little from a second thread, and each worker takes about 0.7 GB."""
+
 CPU_MAX = Path("/sys/fs/cgroup/cpu.max")
 """Within a container: its CPU time and the period that it is for, in microseconds."""
 
@@ -37,17 +41,20 @@ def gpu_count() -> int:
         return 0
 
 
-def worker_devices(*, workers: int | None) -> list[str]:
-    """One device name per worker: every GPU once; on a machine without one, `cpu`.
+def worker_devices(*, workers: int | None, cpu_max: Path = CPU_MAX) -> list[str]:
+    """One device name per worker: every GPU once; on a machine without one, `cpu` for each
+    core, up to `MOST_CPU_WORKERS`.
 
     Args:
-        workers: how many; None for one per GPU (one on CPU).  More workers than GPUs
-            share them in turn.
+        workers: how many; None for the number above.  More workers than GPUs share them in turn.
     """
     if workers is not None and workers < 1:
         raise BadInput(f"--workers {workers}: must be 1 or more")
     gpus = gpu_count()
-    names = [f"cuda:{i}" for i in range(gpus)] or ["cpu"]
+    names = [f"cuda:{i}" for i in range(gpus)]
+    if not names:
+        cores = min(_cores(), _cpu_limit(cpu_max) or _cores())
+        names = ["cpu"] * min(MOST_CPU_WORKERS, cores)
     return [names[i % len(names)] for i in range(workers or len(names))]
 
 
@@ -56,9 +63,14 @@ def threads_per_worker(workers: int, *, cpu_max: Path = CPU_MAX) -> int:
 
     A container's CPU limit counts as well.  It is this worker's alone, so it is not shared.
     """
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    share = (cores or 1) // max(workers, 1)
+    share = _cores() // max(workers, 1)
     return max(1, min(share, _cpu_limit(cpu_max) or share))
+
+
+def _cores() -> int:
+    """That this process may be put on, at least one."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return cores or 1
 
 
 def _cpu_limit(cpu_max: Path) -> int | None:

@@ -35,8 +35,10 @@ def command(*arguments: object) -> list[str]:
 def environment(
     *, storage: str | None = None, env: Mapping[str, str] | None = None
 ) -> dict[str, str]:
-    """This process's variables without nkat-search's own, and the given ones."""
+    """This process's variables without nkat-search's own, and the given ones; a search has one
+    worker unless these or its command say otherwise."""
     clean = {k: v for k, v in os.environ.items() if not k.startswith("NKAT_")}
+    clean["NKAT_WORKERS"] = "1"
     return clean | ({"NKAT_STORAGE": storage} if storage else {}) | dict(env or {})
 
 

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from search.worker.devices import threads_per_worker
+from search.worker import devices
+from search.worker.devices import MOST_CPU_WORKERS, threads_per_worker, worker_devices
 
 CORES = len(os.sched_getaffinity(0))
 
@@ -35,3 +36,17 @@ def test_workers_share_the_cores(tmp_path: Path) -> None:
     assert threads_per_worker(CORES, cpu_max=none) == 1
     assert threads_per_worker(10 * CORES, cpu_max=none) == 1
     assert threads_per_worker(0, cpu_max=none) == CORES
+
+
+def test_without_a_gpu_each_core_gets_a_worker_up_to_four(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(devices, "gpu_count", lambda: 0)
+    limit = tmp_path / "cpu.max"
+    assert worker_devices(workers=None, cpu_max=limit) == ["cpu"] * min(MOST_CPU_WORKERS, CORES)
+    assert worker_devices(workers=3, cpu_max=limit) == ["cpu"] * 3
+    limit.write_text("100000 100000")
+    assert worker_devices(workers=None, cpu_max=limit) == ["cpu"]
+    monkeypatch.setattr(devices, "gpu_count", lambda: 2)
+    assert worker_devices(workers=None) == ["cuda:0", "cuda:1"]
+    assert worker_devices(workers=3) == ["cuda:0", "cuda:1", "cuda:0"]
