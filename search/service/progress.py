@@ -27,7 +27,7 @@ def time_left_s(counts: Counts, recent: Sequence[float], workers: int) -> float 
     """Seconds until the budget is used up, at the pace of the last trials.
 
     A mean over all trials would lag behind: a sampler that has learnt draws trials of
-    another cost than the first ones, and the first one also compiles the kernels.
+    another cost than the first ones.
 
     Args:
         counts: of the search; a trial under way counts as half done.
