@@ -149,7 +149,7 @@ class Told:
             epochs=12,
             accuracy=curve[-1],
             effort=Effort(epochs=len(curve), seconds_stage1=6.0),
-            past=Past(gains={12: Gains(trials=9, mean=(0.0,) * 12, deviation=(0.0,) * 12)}),
+            past=Past(gains={12: Gains(trials=10, mean=(0.0,) * 12, deviation=(0.0,) * 12)}),
         )
         assert verdict is not None, "these accuracies leave the trial open"
         self._finish(claimed, TrialAttributes(verdict=verdict, facts=FACTS, worker="w"))
