@@ -12,12 +12,10 @@ from optuna.trial import FrozenTrial, TrialState
 
 from search.report import words
 from search.report.collected import Collected, Kind
+from search.report.comparable import FEWEST, Comparable
 from search.report.figure import Figure, Panel
 from search.report.plot import WIDTH, drawing, n, text
 from search.report.scales import short
-
-FEWEST = 20
-"""Trials below which the best tenth, which PED-ANOVA looks at, is one trial or none."""
 
 TOP_SHARE = 0.1
 """PED-ANOVA asks what it takes to be in this best share (its default)."""
@@ -27,25 +25,27 @@ LEFT, RIGHT = 160, 60
 
 
 def importances(data: Collected) -> Figure:
-    """By the local TPE score on the gate's set, which most trials have.
+    """By the local TPE score on the gate's set, which most trials have, at the gate or, where
+    most are stopped before it, after the last epoch that enough reached.
 
     The Global TPE score is known of the complete ones only; those are few, and chosen by
     the gate, so that importances over them alone would say what matters once it is passed.
     """
     title = "Parameter importances"
     frozen = {trial.number: trial for trial in data.frozen}
+    compared = Comparable.of(data)
     scored = [
-        (frozen[trial.number], trial.verdict.gate.score)
-        for trial in data.measured
-        if trial.verdict is not None and trial.params
+        (frozen[trial.number], compared.scores[trial.number])
+        for trial in compared.trials
+        if trial.params
     ]
-    who = _who(data)
+    who = _who(data, compared)
     if len(scored) < FEWEST:
         return Figure(
             key="importances",
             title=title,
-            sentence=f"Left out: {words.count(len(scored), 'trial')} measured on "
-            f"{data.gate_title} ({who}) are too few; PED-ANOVA compares the best tenth with all, "
+            sentence=f"Left out: {words.count(len(scored), 'trial')} measured {compared.where} "
+            f"({who}) are too few; PED-ANOVA compares the best tenth with all, "
             f"which takes {FEWEST} or more.",
         )
     top = math.ceil(TOP_SHARE * len(scored))
@@ -62,7 +62,7 @@ def importances(data: Collected) -> Figure:
     ranked = sorted(found.items(), key=lambda item: (-item[1], item[0]))
     sentence = (
         f"Over {words.count(len(scored), 'trial')} ({who}; PED-ANOVA, Optuna's default), what "
-        f"tells the best {top:,} on {data.gate_title} from all"
+        f"tells the best {top:,} {compared.where} from all"
     )
     if ranked and ranked[0][1] > 0:
         shares = [f"{name} ({100 * share:.0f} %)" for name, share in ranked[:2] if share > 0]
@@ -112,19 +112,19 @@ def _without_its_log() -> Iterator[None]:
         optuna.logging.set_verbosity(before)
 
 
-def _who(data: Collected) -> str:
+def _who(data: Collected, compared: Comparable) -> str:
     """Which states the trials have, with how many there are of each."""
-    measured = {trial.number for trial in data.measured}
     names = {
         Kind.COMPLETE: "complete",
         Kind.GATE: "pruned at the gate",
         Kind.BOUND: "pruned by the bound",
+        Kind.RUNG: "pruned within stage 1",
     }
     return words.listed(
         [
             f"{number:,} {name}"
             for kind, name in names.items()
-            if (number := sum(trial.number in measured for trial in data.by_kind[kind]))
+            if (number := sum(trial.number in compared.scores for trial in data.by_kind[kind]))
         ]
         or ["none complete, none pruned"]
     )

@@ -1,14 +1,14 @@
-"""One panel a searched parameter: its value against the local TPE score at the gate."""
+"""One panel a searched parameter: its value against the local TPE score on the gate's set."""
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
 from statistics import fmean, median
 from typing import Any
 
 from search.report import words
 from search.report.collected import Collected
+from search.report.comparable import Comparable
 from search.report.figure import Figure, Panel
 from search.report.plot import Plot
 from search.report.scales import Named, around, scale_of, short, stacked
@@ -20,13 +20,16 @@ JITTER = 0.02
 
 
 def slices(data: Collected) -> Figure:
-    """Every trial that was measured on the gate's set, once in each panel."""
+    """Every trial that can be compared on the gate's set, once in each panel."""
     title = "Searched parameters, one by one"
-    if not data.measured:
+    compared = Comparable.of(data)
+    scores = compared.scores
+    if not compared.trials:
         sentence = "No trial was trained on the gate's set to its end, so there is nothing to see."
         return Figure(key="slices", title=title, sentence=sentence)
     threshold = data.search.gate.threshold
-    heights = around([*(_score(trial) for trial in data.measured), threshold])
+    at_gate = compared.epoch is None
+    heights = around([*scores.values(), *([threshold] if at_gate else [])])
     panels, gaps = [], []
     for name, parameter in data.search.space.parameters.items():
         plot = Plot(
@@ -36,37 +39,39 @@ def slices(data: Collected) -> Figure:
             y_title="local TPE score",
             width=320,
             height=240,
-            points=len(data.measured),
+            points=len(compared.trials),
         )
         for passed in (False, True):
             points = [
                 plot.at(
                     trial.params.get(name),
-                    _score(trial),
+                    scores[trial.number],
                     shift=_jitter(trial.number) if stacked(parameter) else 0.0,
                 )
-                for trial in data.measured
+                for trial in compared.trials
                 if _passed(trial) is passed
             ]
             if passed:
                 plot.dots(points, "complete")
             else:
                 plot.crosses(points, "gate")
-        plot.level(threshold, "", "threshold")
-        if data.best:
+        if at_gate:
+            plot.level(threshold, "", "threshold")
+        if data.best and data.best[0].number in scores:
             best = data.best[0]
             shift = _jitter(best.number) if stacked(parameter) else 0.0
-            plot.ring(plot.at(best.params.get(name), _score(best), shift=shift), "")
-        caption, gap = _compared(data.measured, name, isinstance(scale_of(parameter), Named))
+            plot.ring(plot.at(best.params.get(name), scores[best.number], shift=shift), "")
+        caption, gap = _compared(compared, name, isinstance(scale_of(parameter), Named))
         gaps.append((gap, name))
         alt = f"Local TPE score against {name}: {caption}"
         panels.append(Panel(svg=plot.svg(alt), caption=caption))
     widest, name = max(gaps, default=(0.0, ""))
-    sentence = (
-        f"{words.count(len(data.measured), 'trial')} measured on {data.gate_title}, "
-        f"{sum(map(_passed, data.measured)):,} of them above the gate of "
-        f"{threshold_text(threshold)} (dashed line)"
-    )
+    passed_trials = sum(map(_passed, compared.trials))
+    sentence = f"{compared.count} measured {compared.where}, {passed_trials:,} of them "
+    if at_gate:
+        sentence += f"above the gate of {threshold_text(threshold)} (dashed line)"
+    else:
+        sentence += "above the gate at the end of stage 1 (dots)"
     if widest > 0:
         sentence += f"; the mean score differs most along {name}, by {words.score(widest)}"
     if data.best:
@@ -76,9 +81,13 @@ def slices(data: Collected) -> Figure:
     )
 
 
-def _compared(trials: Sequence[TrialRecord], name: str, named: bool) -> tuple[str, float]:
+def _compared(compared: Comparable, name: str, named: bool) -> tuple[str, float]:
     """Mean scores of the values (or halves of the range), in words, and how far apart."""
-    values = [(trial.params[name], _score(trial)) for trial in trials if name in trial.params]
+    values = [
+        (trial.params[name], compared.scores[trial.number])
+        for trial in compared.trials
+        if name in trial.params
+    ]
     if not values:
         return "no trial has it", 0.0
     groups: dict[str, list[float]] = defaultdict(list)
@@ -103,10 +112,6 @@ def _group(value: Any, middle: float | None) -> str:
 
 def _jitter(number: int) -> float:
     return JITTER * (number * 7 % 11 - 5) / 5
-
-
-def _score(trial: TrialRecord) -> float:
-    return trial.verdict.gate.score if trial.verdict else 0.0
 
 
 def _passed(trial: TrialRecord) -> bool:

@@ -32,11 +32,15 @@ from report_searches import (
 from sqlalchemy import Engine, text
 
 from nkat_errors import BadInput
+from search.cli import main
 from search.file.sections import FinalistsSection
 from search.objective.judge import Judge
 from search.report import words
 from search.report.collected import Collected, Kind, collect
+from search.report.comparable import Comparable
+from search.report.importances import importances
 from search.report.page import Report, render
+from search.report.slices import slices
 from search.report.verdict import summarise
 from search.score.explain import SOURCE_TARGETS, TARGET
 from search.study.finalists import enter_finalists
@@ -51,6 +55,7 @@ from storage.records import Claim
 
 pytestmark = pytest.mark.postgres
 
+RECORDED = Path(__file__).parents[2] / "benchmarks" / "data" / "round2-fast.nkat"
 NOW = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
 FIGURES = ("history", "learning", "slices", "importances", "parallel", "cost", "timeline")
 HOSTILE = """<script>alert(1)</script>"><img src=x onerror=alert(2)>{{ 911*911 }}</title>"""
@@ -463,3 +468,16 @@ def test_finalists_are_a_sentence_and_no_points(engine: Engine, database_url: st
     assert sentence.startswith(f"Of 1 finalist, each run 2 more times, trial {best} wins: mean")
     assert sentence in ParsedPage(render(data)).text["verdict"]
     assert sentence.endswith("100 %.")
+
+
+def test_where_most_trials_are_stopped_early_they_are_compared_at_an_early_epoch(
+    database_url: str,
+) -> None:
+    """benchmarks/data/round2-fast.nkat: 7 of 50 trials ended stage 1, 33 had one epoch of it."""
+    assert main(["restore", str(RECORDED), "--storage", database_url, "--force"]) == 0
+    data = collected(database_url)
+    compared = Comparable.of(data)
+    assert (compared.epoch, len(compared.trials)) == (1, 50)
+    assert compared.scores[29] == pytest.approx(data.curves[29][0][1])
+    assert slices(data).sentence.startswith("50 trials measured on CIFAR-10 after epoch 1, 5 of")
+    assert "43 pruned within stage 1" in importances(data).sentence
