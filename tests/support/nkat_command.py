@@ -89,7 +89,7 @@ def started(
         log: its messages go into that file; else they are to be read from its pipe.
     """
     warm_up()
-    with ExitStack() as stack, hangups_heard():
+    with ExitStack() as stack, signals_heard():
         process = subprocess.Popen(
             command(*arguments),
             cwd=folder,
@@ -108,14 +108,17 @@ def started(
 
 
 @contextmanager
-def hangups_heard() -> Iterator[None]:
-    """Commands started meanwhile are ended by SIGHUP, also when pytest runs under nohup:
-    an ignored signal stays ignored in the program that is started, a handled one does not."""
-    before = signal.signal(signal.SIGHUP, lambda _number, _frame: None)
+def signals_heard() -> Iterator[None]:
+    """Commands started meanwhile are ended by SIGHUP and SIGINT, also when pytest runs under nohup
+    or in a shell's background: an ignored signal stays ignored in the program that is started, a
+    handled one does not."""
+    numbers = (signal.SIGHUP, signal.SIGINT)
+    before = {number: signal.signal(number, lambda _number, _frame: None) for number in numbers}
     try:
         yield
     finally:
-        signal.signal(signal.SIGHUP, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def done(ended: subprocess.CompletedProcess[str]) -> str:
