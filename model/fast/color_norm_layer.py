@@ -17,16 +17,19 @@ from torch import Tensor
 from model.config import ColorNorm
 from model.fast.blocks import FlatBuffers
 from model.fast.convolution_gradient import ConvolutionGradient
-from model.fast.flat_layout import Layout
+from model.fast.flat_layout import Layout, Place
 from model.fast.kernels import color_norm as kernels
+from model.fast.stem_layer import StemLayer
 from model.kernels.triton_launch import launch
 
 _BLOCK = 256
-_EPS = 1e-5
 
 
 class ColorNormLayer:
-    """Buffers and launches.
+    """Buffers and launch of the forward pass.
+
+    `out` is what the stem reads.  `basis` holds n in its last channels, after as many channels of
+    1 where there is a bias.
 
     Args:
         kind: not `off`.
@@ -43,63 +46,70 @@ class ColorNormLayer:
         images: Tensor,
         dtype: torch.dtype,
     ) -> None:
-        self._images, self._channels = images, images.shape[-1]
-        self._residual = kind == "residual"
-        names = [name for name in layout.stem if name.startswith("color_norm.")]
-        places = [layout.places[name] for name in sorted(names, reverse=True)]  # weight, bias
-        self._weights = [place.view(flats.weights) for place in places]
-        self._grads = [place.view(flats.high_grads, first=layout.low) for place in places]
-        double = 2 * self._channels
-        shape = images.shape[:-1]
-        self.out = images.new_zeros(
-            *shape, double if kind == "concat" else self._channels, dtype=dtype
-        )
-        # n, after channels of 1 where there is a bias
-        self._basis = images.new_ones(
-            *shape, self._channels if self._residual else double, dtype=dtype
-        )
-        self._weight: Tensor | None = None
-        self._found: Tensor | None = None
-        self._gradient: ConvolutionGradient | None = None
+        self._images, self._residual = images, kind == "residual"
+        self.channels = images.shape[-1]
+        self._weights = [place.view(flats.weights) for place in _gain_and_bias(layout)]
+        *shape, single = images.shape
+        double = 2 * single
+        self.out = images.new_zeros(*shape, double if kind == "concat" else single, dtype=dtype)
+        self.basis = images.new_ones(*shape, single if self._residual else double, dtype=dtype)
 
-    def before(self, *, weight: Tensor, dx: Tensor, stride: int) -> None:
-        """Name the convolution that reads `out`: its weights [cout, cin, 3, 3], and the
-        gradient of its output [pixels, cout]."""
-        cout, channels = len(weight), self._basis.shape[-1]
-        self._weight = weight[:, -self._channels :]
-        found = self._images.new_empty(cout * 9 * channels, dtype=torch.float32)
+    def forward(self) -> None:
+        """`out` and `basis` from the images."""
+        pixels = self._images.numel() // self.channels
+        launch(kernels.color_norm_forward, (triton.cdiv(pixels, _BLOCK),))(
+            self._images,
+            self._weights[0],
+            self._weights[-1],
+            self.out,
+            self.basis,
+            pixels,
+            C=self.channels,
+            OUT=self.out.shape[-1],
+            BASIS=self.basis.shape[-1],
+            RESIDUAL=self._residual,
+            BLOCK=_BLOCK,
+        )
+
+
+class ColorNormGradient:
+    """The gradients of gain and bias.
+
+    Args:
+        norm: whose.
+        reader: the stem's layer that reads its `out`.
+    """
+
+    def __init__(
+        self, *, norm: ColorNormLayer, reader: StemLayer, layout: Layout, flats: FlatBuffers
+    ) -> None:
+        self._channels = norm.channels
+        self._weight = reader.weight[:, -self._channels :]
+        self._grads = [
+            place.view(flats.high_grads, first=layout.low) for place in _gain_and_bias(layout)
+        ]
+        cout, channels = len(reader.weight), norm.basis.shape[-1]
+        found = flats.high_grads.new_empty(cout * 9 * channels)
         self._found = found.view(cout, 3, 3, channels).permute(0, 3, 1, 2)
-        self._gradient = ConvolutionGradient(given=self._basis, dx=dx, out=found, stride=stride)
+        self._gradient = ConvolutionGradient(
+            given=norm.basis, dx=reader.dx, out=found, stride=reader.stride
+        )
 
     @property
     def owners(self) -> tuple[object, ...]:
         """What holds buffers."""
         return self, self._gradient
 
-    def forward(self) -> None:
-        """`out` from the images."""
-        pixels = self._images.numel() // self._channels
-        launch(kernels.color_norm_forward, (triton.cdiv(pixels, _BLOCK),))(
-            self._images,
-            self._weights[0],
-            self._weights[-1],
-            self.out,
-            self._basis,
-            pixels,
-            _EPS,
-            C=self._channels,
-            OUT=self.out.shape[-1],
-            BASIS=self._basis.shape[-1],
-            RESIDUAL=self._residual,
-            BLOCK=_BLOCK,
-        )
-
-    def weight_gradient(self) -> None:
-        """The gradients of gain and bias, after the convolution's backward pass."""
-        if self._gradient is None or self._weight is None or self._found is None:
-            raise RuntimeError("the colour norm was not told which convolution reads it")
+    def __call__(self) -> None:
+        """After the reader's backward pass."""
         self._gradient()
         # n's channels come last, those of the bias before them
         parts = reversed(torch.split(self._found, self._channels, dim=1))
         for grad, part in zip(self._grads, parts, strict=True):
             torch.sum(part * self._weight, dim=(0, 2, 3), out=grad)
+
+
+def _gain_and_bias(layout: Layout) -> list[Place]:
+    """Where they lie, in this order; `residual` has no bias."""
+    names = [name for name in layout.stem if name.startswith("color_norm.")]
+    return [layout.places[name] for name in sorted(names, reverse=True)]  # weight, bias

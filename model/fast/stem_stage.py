@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from model.fast.blocks import FlatBuffers
-from model.fast.color_norm_layer import ColorNormLayer
+from model.fast.color_norm_layer import ColorNormGradient, ColorNormLayer
 from model.fast.flat_layout import Layout
 from model.fast.stem_layer import stem_layers_of
 from model.network.vit import NKATViT
@@ -96,10 +96,12 @@ class KernelStemStage:
             self,
             *chain.from_iterable(layer.owners for layer in self._layers),
         )
+        self._color_gradient: ColorNormGradient | None = None
         if self._color_norm is not None:
-            first = self._layers[0]
-            self._color_norm.before(weight=first.weight, dx=first.dx, stride=first.stride)
-            self.owners = (*self.owners, *self._color_norm.owners)
+            self._color_gradient = ColorNormGradient(
+                norm=self._color_norm, reader=self._layers[0], layout=layout, flats=flats
+            )
+            self.owners = (*self.owners, self._color_norm, *self._color_gradient.owners)
 
     def forward(self) -> Tensor:
         if self._color_norm is not None:
@@ -114,8 +116,8 @@ class KernelStemStage:
             grad = layer.backward(grad)
         for layer in self._layers:
             layer.weight_gradient()
-        if self._color_norm is not None:
-            self._color_norm.weight_gradient()
+        if self._color_gradient is not None:
+            self._color_gradient()
 
 
 class AutogradStemStage:

@@ -6,6 +6,8 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
+from model.fast.kernels.stem_norm import EPS
+
 
 @triton.jit
 def color_norm_forward(
@@ -15,7 +17,6 @@ def color_norm_forward(
     out_ptr,
     basis_ptr,
     pixels,
-    eps,
     C: tl.constexpr,
     OUT: tl.constexpr,
     BASIS: tl.constexpr,
@@ -37,7 +38,7 @@ def color_norm_forward(
     for c in tl.static_range(C):
         off = tl.load(in_ptr + pixel * C + c, ok, other=0.0) - mean
         variance += off * off
-    rstd = tl.rsqrt(variance / C + eps)
+    rstd = tl.rsqrt(variance / C + EPS)
     for c in tl.static_range(C):
         x = tl.load(in_ptr + pixel * C + c, ok, other=0.0)
         n = (x - mean) * rstd
