@@ -5,7 +5,6 @@ A trial's folder is written beside its place and moved there, so a kill leaves n
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Collection
 from pathlib import Path
 
@@ -22,7 +21,7 @@ from tensorboard.plugins.hparams.summary_v2 import hparams_pb
 from tensorboard.plugins.text.summary_v2 import text_pb
 from tensorboard.summary.writer.event_file_writer import EventFileWriter
 
-from search.trackers.run_folders import PARTIAL, clear, known
+from search.trackers.run_folders import clear, known, written
 from search.trackers.tracked_run import TrackedRun
 
 
@@ -43,24 +42,21 @@ class TensorBoardSink:
         return known(self._folder)
 
     def write(self, run: TrackedRun) -> None:
-        partial = self._folder / f"{run.name}{PARTIAL}"
-        if partial.exists():
-            shutil.rmtree(partial)
-        writer = EventFileWriter(str(partial))
         now = self._clock()
+        with written(self._folder, run.name) as folder:
+            writer = EventFileWriter(str(folder))
 
-        def add(summary: Summary, step: int = 0) -> None:
-            writer.add_event(Event(wall_time=now, step=step, summary=summary))
+            def add(summary: Summary, step: int = 0) -> None:
+                writer.add_event(Event(wall_time=now, step=step, summary=summary))
 
-        add(hparams_pb(dict(run.params), trial_id=run.name, start_time_secs=now - run.seconds))
-        for point in run.points:
-            add(_scalar(point.name, point.value), point.step)
-        for name, value in run.scores.items():
-            add(_scalar(name, value))
-        add(text_pb("about", _table(run)))
-        add(_end(failed=run.failed, at=now))
-        writer.close()
-        partial.replace(self._folder / run.name)
+            add(hparams_pb(dict(run.params), trial_id=run.name, start_time_secs=now - run.seconds))
+            for point in run.points:
+                add(_scalar(point.name, point.value), point.step)
+            for name, value in run.scores.items():
+                add(_scalar(name, value))
+            add(text_pb("about", _table(run)))
+            add(_end(failed=run.failed, at=now))
+            writer.close()
 
     def close(self) -> None:
         """Nothing is kept open."""

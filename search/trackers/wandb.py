@@ -7,7 +7,6 @@ A trial's folder is written beside its place and moved there, so a kill leaves n
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Collection
 from pathlib import Path
 
@@ -16,7 +15,7 @@ os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
 
 import wandb
 
-from search.trackers.run_folders import PARTIAL, clear, known
+from search.trackers.run_folders import clear, known, written
 from search.trackers.tracked_run import TrackedRun
 
 SETTINGS = wandb.Settings(
@@ -54,27 +53,23 @@ class WandbSink:
         return known(self._folder)
 
     def write(self, run: TrackedRun) -> None:
-        partial = self._folder / f"{run.name}{PARTIAL}"
-        if partial.exists():
-            shutil.rmtree(partial)
-        partial.mkdir()
-        started = wandb.init(
-            project=self._study,
-            id=f"{self._made}-{run.number}",
-            name=run.name,
-            dir=str(partial),
-            config={**run.params, "nkat": dict(run.tags)},
-            tags=sorted({run.tags[name] for name in ("state", "ending") if name in run.tags}),
-            settings=SETTINGS,
-        )
-        try:
-            for step in sorted({point.step for point in run.points}):
-                now = {point.name: point.value for point in run.points if point.step == step}
-                started.log(now, step=step)
-            started.summary.update(dict(run.scores))
-        finally:
-            started.finish(exit_code=int(run.failed))
-        partial.replace(self._folder / run.name)
+        with written(self._folder, run.name) as folder:
+            started = wandb.init(
+                project=self._study,
+                id=f"{self._made}-{run.number}",
+                name=run.name,
+                dir=str(folder),
+                config={**run.params, "nkat": dict(run.tags)},
+                tags=sorted({run.tags[name] for name in ("state", "ending") if name in run.tags}),
+                settings=SETTINGS,
+            )
+            try:
+                for step in sorted({point.step for point in run.points}):
+                    now = {point.name: point.value for point in run.points if point.step == step}
+                    started.log(now, step=step)
+                started.summary.update(dict(run.scores))
+            finally:
+                started.finish(exit_code=int(run.failed))
 
     def close(self) -> None:
         """W&B's own process ends with this one."""
