@@ -6,6 +6,7 @@ import math
 import os
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 
 from nkat_errors import BadInput
@@ -20,8 +21,9 @@ CPU_MAX = Path("/sys/fs/cgroup/cpu.max")
 """Within a container: its CPU time and the period that it is for, in microseconds."""
 
 
+@cache
 def gpu_count() -> int:
-    """GPUs that torch can use here.
+    """GPUs that torch can use here; asked once, for the answer takes a process that loads torch.
 
     Asked in a process of its own: a parent that has initialised CUDA holds several
     hundred MB of GPU memory and never trains.
@@ -53,8 +55,7 @@ def worker_devices(*, workers: int | None, cpu_max: Path = CPU_MAX) -> list[str]
     gpus = gpu_count()
     names = [f"cuda:{i}" for i in range(gpus)]
     if not names:
-        cores = min(_cores(), _cpu_limit(cpu_max) or _cores())
-        names = ["cpu"] * min(MOST_CPU_WORKERS, cores)
+        names = ["cpu"] * min(MOST_CPU_WORKERS, threads_per_worker(1, cpu_max=cpu_max))
     return [names[i % len(names)] for i in range(workers or len(names))]
 
 
@@ -63,14 +64,9 @@ def threads_per_worker(workers: int, *, cpu_max: Path = CPU_MAX) -> int:
 
     A container's CPU limit counts as well.  It is this worker's alone, so it is not shared.
     """
-    share = _cores() // max(workers, 1)
-    return max(1, min(share, _cpu_limit(cpu_max) or share))
-
-
-def _cores() -> int:
-    """That this process may be put on, at least one."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return cores or 1
+    share = (cores or 1) // max(workers, 1)
+    return max(1, min(share, _cpu_limit(cpu_max) or share))
 
 
 def _cpu_limit(cpu_max: Path) -> int | None:
