@@ -115,7 +115,8 @@ def test_every_fault_fires_and_every_promise_holds(folder: Path) -> None:
 
 def test_finalists_are_run_again_and_it_ends_exactly(folder: Path) -> None:
     with (folder / "search.yaml").open("a") as file:
-        file.write("finalists: {count: 3, runs: 2}\n")
+        # without a bound every trial is complete, in whatever order they end
+        file.write("finalists: {count: 3, runs: 2}\nbound: {kind: off}\n")
     faults = ["--faults", "kill=0.2,term=0.2,kill_child=0.2", "--lease-s", "2"]
     options = ["--trials", "8", "--workers", "3", "--seed", "2", "--epoch-s", "0.02", *faults]
     code, report, messages = rehearse(folder, *options)
